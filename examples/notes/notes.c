@@ -292,12 +292,12 @@ static complaint do_flood(const abide_input *in, abide_output *out, uint64_t siz
     return NULL;
 }
 
-/* A million steps of a linear congruential generator for each unit: each needs the one before, so nothing can be skipped. That takes about a
- * millisecond. */
+/* About a millisecond for each unit. Every step needs the one before and mixes multiplication with shifts, so that no compiler can
+ * take several at once. */
 static complaint do_spin(const abide_input *in, abide_output *out, uint64_t units) {
     uint64_t state = 1;
     for (uint64_t unit = 0; unit < units; unit++) {
-        for (uint32_t i = 0; i < 1000000; i++) state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        for (uint32_t i = 0; i < 500000; i++) state = (state ^ state >> 29) * UINT64_C(6364136223846793005) + 1;
     }
     abide_answer_text(out, in->reply, abide_decimal(state));
     return NULL;

@@ -1,6 +1,6 @@
 /* abide.h: everything a C program needs to be a machine. The interface it speaks is described in docs/abi.md.
  *
- * Include it in exactly one source file of the program and write one function:
+ * Include it and write one function:
  *
  *     #include "abide.h"
  *     static uint64_t count;
@@ -10,6 +10,8 @@
  *
  * `abide_main` runs once for every input. Whatever it leaves in variables and in allocated memory is still there at the next input,
  * and after a crash, and on another host: there is nothing to open, save or load.
+ *
+ * A program of several source files defines ABIDE_PART before including this in all of them but one.
  *
  * The file has two halves: what you call, then how it works. It builds
  *   - with wasi-libc:    clang --target=wasm32-wasi -mexec-model=reactor -O2 program.c
@@ -167,11 +169,12 @@ __attribute__((import_module("abide"), import_name("blake3_256"))) void abide_bl
 /* The second half: how it works.                                                                                                   */
 /* ================================================================================================================================ */
 
-static struct {
+extern struct abide_state {
     abide_buffer input;    /* the host writes inputs here */
     abide_buffer grants;   /* the list of grants as it came, still encoded */
     abide_output output;   /* stays in place until the next abide_alloc, as the interface demands */
     uint64_t last_request; /* request numbers only go up, so none is ever open twice */
+    uint8_t *heap_end;     /* only without a libc: how far memory has been handed out */
 } abide_state;
 
 /* ---- Memory -------------------------------------------------------------------------------------------------------------------- */
@@ -196,7 +199,6 @@ static inline void abide_release(void *data) { free(data); }
  * grow in place. Buffers double when they grow, so what they leave behind is less than what they hold. */
 #define ABIDE_KEEP_CAPACITY SIZE_MAX
 extern uint8_t __heap_base;
-static uint8_t *abide_heap_end;
 
 /* The compiler may turn loops and assignments into calls of these. A program that brings its own is free to. */
 __attribute__((weak, no_builtin)) void *memcpy(void *restrict to, const void *restrict from, size_t size) {
@@ -222,14 +224,14 @@ __attribute__((weak, no_builtin)) size_t strlen(const char *text) {
 
 static inline void *abide_resize(void *old, size_t old_size, size_t size) {
     const uintptr_t wasm_page = 65536;
-    if (abide_heap_end == NULL) abide_heap_end = &__heap_base;
-    bool youngest = old != NULL && (uint8_t *)old + ((old_size + 15) & ~(size_t)15) == abide_heap_end;
-    uint8_t *start = youngest ? old : abide_heap_end;
+    uint8_t *heap_end = abide_state.heap_end != NULL ? abide_state.heap_end : &__heap_base;
+    bool youngest = old != NULL && (uint8_t *)old + ((old_size + 15) & ~(size_t)15) == heap_end;
+    uint8_t *start = youngest ? old : heap_end;
     uint64_t end = (uint64_t)(uintptr_t)start + (((uint64_t)size + 15) & ~UINT64_C(15));
     uint64_t have = (uint64_t)__builtin_wasm_memory_size(0) * wasm_page;
     if (end > UINT32_MAX) return NULL;
     if (end > have && __builtin_wasm_memory_grow(0, (size_t)((end - have + wasm_page - 1) / wasm_page)) == SIZE_MAX) return NULL;
-    abide_heap_end = (uint8_t *)(uintptr_t)end;
+    abide_state.heap_end = (uint8_t *)(uintptr_t)end;
     if (old != NULL && !youngest) memcpy(start, old, old_size);
     return start;
 }
@@ -536,6 +538,10 @@ static inline void abide_keep_grants(abide_reader *reader) {
 
 /* ---- The exports --------------------------------------------------------------------------------------------------------------- */
 
+#ifndef ABIDE_PART
+
+struct abide_state abide_state;
+
 static inline bool abide_decode(abide_bytes bytes, abide_input *in) {
     static const uint8_t lengths[] = {3, 5, 4, 4, 2, 2, 2, 3};
     abide_reader reader = abide_read(bytes);
@@ -608,4 +614,6 @@ uint64_t abide_step(const uint8_t *data, size_t size) {
     return (uint64_t)(uintptr_t)start << 32 | (out->items.size - ABIDE_CBOR_HEAD_MAX + head_size);
 }
 
-#endif
+#endif /* ABIDE_PART */
+
+#endif /* ABIDE_H */
