@@ -1,0 +1,522 @@
+//! A machine's folder: what lies in it, how it comes into being, who holds it, and how a copied one is told from the original.
+//!
+//! ```text
+//! MACHINE/        mode 0700, every file 0600
+//!     abide       one line, "abide machine 1\n": this is a machine, and its format version
+//!     data.mdb    the store                      (crate::store::lmdb)
+//!     lock.mdb    LMDB's table of readers; worthless while nobody has the store open
+//!     head        what was last acknowledged     (crate::head)
+//!     lock        locked by the one writer; three lines, "host NAME\nboot ID\npid NUMBER\n", believed only while locked
+//! ```
+//!
+//! * A folder appears complete or not at all: it is made under a temporary name beside its place, synced, and renamed. The maker
+//!   holds its lock from before anything is in it until after the rename, so that leftovers of a killed maker are recognised (they
+//!   are unlocked) and removed by the next one.
+//! * The lock belongs to an open file description: it is gone when its holder is, however it died, and no child inherits it.
+//! * Nothing here reads or writes `lock.mdb`: closing a descriptor of it would drop LMDB's own locks.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::sys;
+
+/// The file that says what the folder is.
+pub const FORMAT_FILE: &str = "abide";
+/// The file that the one writer holds locked.
+pub const LOCK_FILE: &str = "lock";
+
+const FORMAT_WORDS: &str = "abide machine ";
+const FORMAT_VERSION: u32 = 1;
+const TEMPORARY_PREFIX: &str = ".abide-new-";
+
+/// What was attempted with a machine folder and failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// There is something at the place of a new machine.
+    #[error("{} exists already", path.display())]
+    Exists {
+        /// The place.
+        path: PathBuf,
+    },
+    /// A path that cannot name a new folder, such as `/` or `..`.
+    #[error("{} cannot be the name of a new machine", path.display())]
+    Name {
+        /// The path.
+        path: PathBuf,
+    },
+    /// There is no such folder.
+    #[error("there is no machine {}", path.display())]
+    Missing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file or folder that is something else.
+    #[error("{} is not a machine", path.display())]
+    NotAMachine {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The format file says nothing that can be understood.
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// The format file.
+        path: PathBuf,
+    },
+    /// Made by a newer version of abide.
+    #[error("machine {} has format version {found}, this version reads up to {FORMAT_VERSION}", path.display())]
+    TooNew {
+        /// The folder.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// Making a new folder failed.
+    #[error("cannot create machine {}", path.display())]
+    Create {
+        /// Its place.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Opening a folder failed.
+    #[error("cannot open machine {}", path.display())]
+    Open {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Taking the lock failed.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+impl FolderError {
+    /// Whether what is on disk is not what was written.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, FolderError::Damaged { .. })
+    }
+}
+
+/// The machine folder at `path`, found to be one; nothing is locked yet.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    identity: Identity,
+}
+
+impl Folder {
+    /// Looks at the folder at `path`.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn open(path: &Path) -> Result<Folder, FolderError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => FolderError::Missing { path: path.to_owned() },
+            io::ErrorKind::NotADirectory => FolderError::NotAMachine { path: path.to_owned() },
+            _ => FolderError::Open { path: path.to_owned(), source },
+        };
+        let metadata = std::fs::metadata(path).map_err(failed)?;
+        if !metadata.is_dir() {
+            return Err(FolderError::NotAMachine { path: path.to_owned() });
+        }
+        let format_path = path.join(FORMAT_FILE);
+        let format = read_short(&format_path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => FolderError::NotAMachine { path: path.to_owned() },
+            _ => failed(error),
+        })?;
+        let version = std::str::from_utf8(&format)
+            .ok()
+            .and_then(|text| text.strip_prefix(FORMAT_WORDS)?.strip_suffix('\n'))
+            .filter(|number| !number.starts_with(['+', '0']))
+            .and_then(|number| number.parse().ok());
+        match version {
+            Some(FORMAT_VERSION) => {
+                let identity = Identity { host: host_id(), device: metadata.dev(), inode: metadata.ino() };
+                Ok(Folder { path: path.to_owned(), identity })
+            }
+            Some(found) => Err(FolderError::TooNew { path: path.to_owned(), found }),
+            None => Err(FolderError::Damaged { path: format_path }),
+        }
+    }
+
+    /// The folder's path, as it was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where this folder is, to be compared with where the machine last ran.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Takes the folder's lock; until the result is dropped no other process can.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn lock(self) -> Result<LockedFolder, LockError> {
+        let lock = Lock::acquire(&self.path)?;
+        Ok(LockedFolder { folder: self, lock })
+    }
+}
+
+/// A machine folder of which this process is the one writer.
+#[derive(Debug)]
+pub struct LockedFolder {
+    folder: Folder,
+    lock: Lock,
+}
+
+impl LockedFolder {
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The folder's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.folder.path
+    }
+
+    /// Gives the lock back.
+    #[must_use]
+    pub fn unlock(self) -> Folder {
+        drop(self.lock);
+        self.folder
+    }
+}
+
+/// A machine folder in the making. Dropped before [`NewFolder::publish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct NewFolder {
+    place: PathBuf,
+    parent: PathBuf,
+    temporary: PathBuf,
+    /// Some until published.
+    lock: Option<Lock>,
+}
+
+impl NewFolder {
+    /// Begins a new machine that will appear at `place`. `nonce` is random.
+    ///
+    /// # Errors
+    /// [`FolderError::Exists`] when there is anything at `place`, even an empty folder.
+    pub fn begin(place: &Path, nonce: u64) -> Result<NewFolder, FolderError> {
+        let failed = |source| FolderError::Create { path: place.to_owned(), source };
+        if place.file_name().is_none() {
+            return Err(FolderError::Name { path: place.to_owned() });
+        }
+        match place.symlink_metadata() {
+            Ok(_) => return Err(FolderError::Exists { path: place.to_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let parent = match place.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        remove_leftovers(&parent);
+        // The name does not contain the machine's, which may be as long as names can be.
+        let temporary = parent.join(format!("{TEMPORARY_PREFIX}{nonce:016x}"));
+        DirBuilder::new().mode(0o700).create(&temporary).map_err(failed)?;
+        let mut new = NewFolder { place: place.to_owned(), parent, temporary, lock: None };
+        new.lock = Some(Lock::acquire_new(&new.temporary)?);
+        write_new(&new.temporary.join(FORMAT_FILE), format!("{FORMAT_WORDS}{FORMAT_VERSION}\n").as_bytes())
+            .map_err(failed)?;
+        Ok(new)
+    }
+
+    /// Where to put the store and the head meanwhile. Close what was opened here before publishing: paths change.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Makes the folder durable and moves it to its place. The lock is still held.
+    ///
+    /// # Errors
+    /// [`FolderError::Exists`] when somebody else was faster; otherwise [`FolderError::Create`]. Nothing is left behind.
+    pub fn publish(mut self) -> Result<LockedFolder, FolderError> {
+        self.sync_and_move().map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => {
+                FolderError::Exists { path: self.place.clone() }
+            }
+            _ => FolderError::Create { path: self.place.clone(), source },
+        })?;
+        let lock = self.lock.take();
+        // From here on the folder is at its place: a failure to sync the parent leaves a machine, and is reported.
+        sync_folder(&self.parent).map_err(|source| FolderError::Create { path: self.place.clone(), source })?;
+        let folder = Folder::open(&self.place)?;
+        match lock {
+            Some(mut lock) => {
+                lock.folder.clone_from(&self.place);
+                Ok(LockedFolder { folder, lock })
+            }
+            None => Ok(folder.lock()?),
+        }
+    }
+
+    fn sync_and_move(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.temporary)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() && entry.file_name() != "lock.mdb" {
+                File::open(entry.path())?.sync_all()?;
+            }
+        }
+        sync_folder(&self.temporary)?;
+        let (from, to) = (&self.temporary, &self.place);
+        match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, rustix::fs::RenameFlags::NOREPLACE)
+        {
+            // Some file systems cannot promise not to replace; without the flag only an empty folder can be replaced.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => std::fs::rename(from, to),
+            other => Ok(other?),
+        }
+    }
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        if self.lock.is_some() || self.temporary.exists() {
+            // What cannot be removed now is removed by the next machine made here.
+            let _ = std::fs::remove_dir_all(&self.temporary);
+        }
+    }
+}
+
+/// Removes what makers that were killed have left in `parent`: folders with our prefix whose lock nobody holds.
+fn remove_leftovers(parent: &Path) {
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes());
+        if ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_abandoned(&entry.path()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether a folder has a lock file that nobody holds. A maker that has not got that far is left alone.
+fn is_abandoned(folder: &Path) -> bool {
+    File::open(folder.join(LOCK_FILE)).and_then(|file| sys::is_file_locked(&file)).is_ok_and(|locked| !locked)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+}
+
+/// The start of a small file: more than that is not believed anyway.
+fn read_short(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(4096).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What was attempted with a lock and failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("machine {} is in use by {holder}", path.display())]
+    Held {
+        /// The machine folder.
+        path: PathBuf,
+        /// Who has it.
+        holder: Holder,
+    },
+    /// The system refused.
+    #[error("cannot lock machine {}", path.display())]
+    Io {
+        /// The machine folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What the holder of a lock says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// Its host's name.
+    pub host: Option<String>,
+    /// Its host's boot id: the pid means nothing under another one.
+    pub boot: Option<String>,
+    /// Its process id.
+    pub pid: Option<u32>,
+}
+
+impl Holder {
+    fn this_process() -> Holder {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned());
+        Holder { host: Some(host_name()), boot, pid: Some(std::process::id()) }
+    }
+
+    /// Whether the holder runs (or ran) on this boot of this host, so that its pid means something here.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        let here = Holder::this_process();
+        here.boot.is_some() && here.boot == self.boot
+    }
+
+    fn encode(&self) -> String {
+        let host = self.host.as_deref().unwrap_or("");
+        let boot = self.boot.as_deref().unwrap_or("");
+        format!("host {host}\nboot {boot}\npid {}\n", self.pid.unwrap_or(0))
+    }
+
+    /// Understands as much as there is; the file may be anything.
+    fn decode(bytes: &[u8]) -> Holder {
+        let text = String::from_utf8_lossy(bytes);
+        let field = |name: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+            let value: String = value.chars().filter(|c| !c.is_control()).take(255).collect();
+            (!value.is_empty()).then_some(value)
+        };
+        let pid = field("pid").and_then(|pid| pid.parse().ok()).filter(|pid| *pid != 0);
+        Holder { host: field("host"), boot: field("boot"), pid }
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.pid, &self.host) {
+            (Some(pid), Some(host)) => write!(f, "process {pid} on host {host}"),
+            (Some(pid), None) => write!(f, "process {pid}"),
+            (None, _) => f.write_str("another process"),
+        }
+    }
+}
+
+/// The lock of a machine folder, held until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    folder: PathBuf,
+}
+
+impl Lock {
+    /// Takes the lock of the machine folder at `path`.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] at once when another process has it, or another part of this one.
+    pub fn acquire(path: &Path) -> Result<Lock, LockError> {
+        let failed = |source| LockError::Io { path: path.to_owned(), source };
+        loop {
+            let file = open_lock(&path.join(LOCK_FILE)).map_err(failed)?;
+            if !sys::try_lock_file(&file).map_err(failed)? {
+                return Err(LockError::Held { path: path.to_owned(), holder: read_holder(path).map_err(failed)? });
+            }
+            // A lock on a file that has been replaced meanwhile locks nothing.
+            let held = file.metadata().map_err(failed)?;
+            match std::fs::metadata(path.join(LOCK_FILE)) {
+                Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => {
+                    let mut lock = Lock { file, folder: path.to_owned() };
+                    lock.sign().map_err(failed)?;
+                    return Ok(lock);
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// Makes the lock file of a new folder so that it is never seen unlocked: locked first, named after.
+    fn acquire_new(folder: &Path) -> Result<Lock, LockError> {
+        let make = || {
+            let unnamed = folder.join("lock.new");
+            let file = open_lock(&unnamed)?;
+            if !sys::try_lock_file(&file)? {
+                return Err(io::Error::from(io::ErrorKind::WouldBlock));
+            }
+            let mut lock = Lock { file, folder: folder.to_owned() };
+            lock.sign()?;
+            std::fs::rename(unnamed, folder.join(LOCK_FILE))?;
+            Ok(lock)
+        };
+        make().map_err(|source| LockError::Io { path: folder.to_owned(), source })
+    }
+
+    /// Who holds the lock of the machine folder at `path`, if anybody. Asking never takes the lock.
+    ///
+    /// # Errors
+    /// [`LockError::Io`].
+    pub fn holder(path: &Path) -> Result<Option<Holder>, LockError> {
+        let failed = |source| LockError::Io { path: path.to_owned(), source };
+        let file = match File::open(path.join(LOCK_FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        match sys::is_file_locked(&file).map_err(failed)? {
+            true => Ok(Some(read_holder(path).map_err(failed)?)),
+            false => Ok(None),
+        }
+    }
+
+    /// The folder this is the lock of.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn sign(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.write_all(Holder::this_process().encode().as_bytes())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // So that the next holder is not taken for this one in the moment before it has signed.
+        let _ = self.file.set_len(0);
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    // Not truncated: the content belongs to the holder, which may be somebody else. Close-on-exec is the default.
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn read_holder(folder: &Path) -> io::Result<Holder> {
+    Ok(Holder::decode(&read_short(&folder.join(LOCK_FILE))?))
+}
+
+/// Where a machine folder is. A folder that was copied, or moved to another file system or host, has another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Which host: a hash of its machine id, or of its name where it has none.
+    pub host: [u8; 16],
+    /// Which file system.
+    pub device: u64,
+    /// Which folder there.
+    pub inode: u64,
+}
+
+fn host_id() -> [u8; 16] {
+    let machine_id = std::fs::read("/etc/machine-id").unwrap_or_default();
+    let machine_id = machine_id.trim_ascii();
+    let (kind, value) = match machine_id {
+        b"" | b"uninitialized" => ("abide host name v1", host_name().into_bytes()),
+        id => ("abide machine-id v1", id.to_vec()),
+    };
+    let mut id = [0; 16];
+    // Derived, because a machine id is not to be shown to others.
+    id.copy_from_slice(&blake3::derive_key(kind, &value)[..16]);
+    id
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
