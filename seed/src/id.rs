@@ -22,6 +22,9 @@ pub const BLAKE3: u8 = 0x1e;
 pub const DIGEST_BYTES_MAX: usize = 64;
 const DIGEST_BYTES_MIN: usize = 16;
 const DIGEST_BYTES: usize = 32;
+/// The same as the byte that stores it.
+const DIGEST_LENGTH: u8 = 32;
+const _: () = assert!(DIGEST_LENGTH as usize == DIGEST_BYTES);
 
 /// What kind of bytes an id names. Equal bytes in different domains have different ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,9 +101,9 @@ impl Id {
     fn from_blake3(digest: [u8; DIGEST_BYTES]) -> Self {
         let mut bytes = [0; 2 + DIGEST_BYTES_MAX];
         bytes[0] = BLAKE3;
-        bytes[1] = DIGEST_BYTES as u8;
+        bytes[1] = DIGEST_LENGTH;
         bytes[2..2 + DIGEST_BYTES].copy_from_slice(&digest);
-        Self { length: 2 + DIGEST_BYTES as u8, bytes }
+        Self { length: 2 + DIGEST_LENGTH, bytes }
     }
 
     /// Reads an id from its multihash bytes.
@@ -120,14 +123,18 @@ impl Id {
         Some(id)
     }
 
-    /// Reads an id from the hexadecimal form that [`fmt::LowerHex`] writes.
+    /// Reads an id from the hexadecimal form that [`fmt::LowerHex`] writes; capital digits are not in it.
     #[must_use]
     pub fn from_hex(hex: &str) -> Option<Self> {
         let digits = hex.as_bytes();
-        if digits.len() % 2 != 0 || digits.len() > 2 * (2 + DIGEST_BYTES_MAX) {
+        if !digits.len().is_multiple_of(2) || digits.len() > 2 * (2 + DIGEST_BYTES_MAX) {
             return None;
         }
-        let nibble = |digit: u8| (digit as char).to_digit(16).and_then(|value| u8::try_from(value).ok());
+        let nibble = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        };
         let bytes: Option<Vec<u8>> =
             digits.chunks(2).map(|pair| Some(nibble(pair[0])? << 4 | nibble(pair[1])?)).collect();
         Self::from_bytes(&bytes?)
@@ -290,6 +297,7 @@ mod tests {
     fn hex_reads_back() {
         let id = Id::of(Domain::Page, &[7; 4096]);
         assert_eq!(Id::from_hex(&format!("{id:x}")), Some(id));
+        assert_eq!(Id::from_hex(&format!("{id:x}").to_uppercase()), None, "one id has one hexadecimal form");
         assert_eq!(Id::from_hex("1e"), None);
         assert_eq!(Id::from_hex("zz"), None);
     }

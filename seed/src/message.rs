@@ -121,7 +121,9 @@ impl Input {
             Self::Boot { genesis, grants, handover } => {
                 writer.array(3 + usize::from(handover.is_some())).uint(0).bytes(genesis);
                 write_grants(grants, &mut writer);
-                handover.iter().for_each(|handover| drop(writer.bytes(handover)));
+                if let Some(handover) = handover {
+                    writer.bytes(handover);
+                }
             }
             Self::Message { port, from, reply, payload } => {
                 writer.array(5).uint(1).uint(port.0).bytes(from).uint(reply.0).bytes(payload);
@@ -132,13 +134,19 @@ impl Input {
             Self::Broken { request, code, text } => {
                 writer.array(4).uint(3).uint(request.0).uint(code.0).text(text);
             }
-            Self::Again { budget } => drop(writer.array(2).uint(4).uint(budget.0)),
-            Self::Gone { reply } => drop(writer.array(2).uint(5).uint(reply.0)),
+            Self::Again { budget } => {
+                writer.array(2).uint(4).uint(budget.0);
+            }
+            Self::Gone { reply } => {
+                writer.array(2).uint(5).uint(reply.0);
+            }
             Self::Grants { grants } => {
                 writer.array(2).uint(6);
                 write_grants(grants, &mut writer);
             }
-            Self::Query { port, payload } => drop(writer.array(3).uint(7).uint(port.0).bytes(payload)),
+            Self::Query { port, payload } => {
+                writer.array(3).uint(7).uint(port.0).bytes(payload);
+            }
         }
         writer.finish()
     }
@@ -270,10 +278,18 @@ impl Output {
             Self::Refuse { reply, code, text } => {
                 writer.array(4).uint(2).uint(reply.0).uint(code.0).text(text);
             }
-            Self::Cancel { request } => drop(writer.array(2).uint(3).uint(request.0)),
-            Self::Again => drop(writer.array(1).uint(4)),
-            Self::Become { seed, handover } => drop(writer.array(3).uint(5).bytes(seed).bytes(handover)),
-            Self::Trace { text } => drop(writer.array(2).uint(6).text(text)),
+            Self::Cancel { request } => {
+                writer.array(2).uint(3).uint(request.0);
+            }
+            Self::Again => {
+                writer.array(1).uint(4);
+            }
+            Self::Become { seed, handover } => {
+                writer.array(3).uint(5).bytes(seed).bytes(handover);
+            }
+            Self::Trace { text } => {
+                writer.array(2).uint(6).text(text);
+            }
         }
     }
 

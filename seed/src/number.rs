@@ -56,6 +56,8 @@ number!(
 impl PortId {
     /// The owner: `abide send` and `abide repl`. Always there.
     pub const OWNER: Self = Self(0);
+    /// The least number that docs/abi.md leaves to the ports a person grants.
+    pub const FIRST_FREE: Self = Self(4);
 }
 
 impl RequestId {

@@ -18,8 +18,10 @@ use thiserror::Error;
 use crate::cbor::{CborError, Fault, Reader, Writer};
 use crate::id::IdError;
 use crate::image::{Image, Program};
-use crate::page::PAGE_BYTES;
-use crate::{Domain, Id, tree, trie};
+use crate::page::{PAGE_BYTES, ZERO};
+use crate::tree::TreeNode;
+use crate::trie::TrieNode;
+use crate::{Domain, Id};
 
 /// Kind of a page tree node.
 pub const KIND_TREE_NODE: u64 = 0;
@@ -148,11 +150,17 @@ pub fn kind(encoding: &[u8]) -> Result<u64, CborError> {
 pub fn links(domain: Domain, bytes: &[u8]) -> Result<Vec<Link>, CborError> {
     let unknown = CborError { at: 0, fault: Fault::Rule("unknown kind of object") };
     match domain {
-        Domain::Page if bytes.len() == PAGE_BYTES => Ok(Vec::new()),
-        Domain::Page => Err(CborError { at: bytes.len(), fault: Fault::Rule("a page has 4096 bytes") }),
+        Domain::Page if bytes.len() != PAGE_BYTES => {
+            Err(CborError { at: bytes.len(), fault: Fault::Rule("a page has 4096 bytes") })
+        }
+        // Were it allowed, equal memories could have different roots.
+        Domain::Page if bytes == ZERO => {
+            Err(CborError { at: 0, fault: Fault::Rule("an all-zero page is never stored") })
+        }
+        Domain::Page => Ok(Vec::new()),
         Domain::Node => match kind(bytes)? {
-            KIND_TREE_NODE => tree::links(bytes),
-            KIND_TRIE_BRANCH | KIND_TRIE_BUCKET => trie::links(bytes),
+            KIND_TREE_NODE => TreeNode::decode(bytes).map(|node| node.links()),
+            KIND_TRIE_BRANCH | KIND_TRIE_BUCKET => TrieNode::decode(bytes).map(|node| node.links()),
             _ => Err(unknown),
         },
         Domain::Object => match kind(bytes)? {

@@ -10,7 +10,7 @@
 //! | last 34 | id of all bytes before, as an object |
 //!
 //! Objects come in dependency order, each once: an object's links are all before it, so no cycle can be expressed, and the root is
-//! the last. A pack may omit what its receiver has. The same objects always make the same bytes (with the same zstd).
+//! the last; every other object is linked by a later one. A pack may omit what its receiver has, though never its root. The same objects always make the same bytes (with the same zstd).
 
 use std::collections::HashSet;
 use std::error::Error as StdError;
@@ -42,6 +42,9 @@ pub enum WriteError {
     Write(#[from] io::Error),
 }
 
+/// Why a receiver refuses an object.
+pub type SinkError = Box<dyn StdError + Send + Sync>;
+
 /// Reading a pack failed.
 #[derive(Debug, Error)]
 pub enum ReadError {
@@ -54,6 +57,9 @@ pub enum ReadError {
         /// Its format.
         found: u8,
     },
+    /// Its header makes no sense, though its checksum matches.
+    #[error("the seed's header is malformed")]
+    Header,
     /// Its checksum is wrong.
     #[error("the seed is damaged or cut short: its checksum does not match")]
     Checksum,
@@ -65,6 +71,12 @@ pub enum ReadError {
     NoRoot {
         /// The root it announces.
         root: Id,
+    },
+    /// It holds something of a kind that this version does not know.
+    #[error("the seed holds something of unknown domain {number}")]
+    Domain {
+        /// What stands for the domain.
+        number: u8,
     },
     /// Something follows the root.
     #[error("the seed has data after its root object")]
@@ -83,7 +95,7 @@ pub enum ReadError {
         /// How.
         source: CborError,
     },
-    /// An object comes before something it needs, or twice.
+    /// An object comes before something it needs, twice, or unasked.
     #[error("object {id} in the seed is out of place: {why}")]
     Order {
         /// Which.
@@ -93,10 +105,10 @@ pub enum ReadError {
     },
     /// The receiver refused an object.
     #[error("storing an object of the seed failed")]
-    Sink(#[source] Box<dyn StdError + Send + Sync>),
+    Sink(#[source] SinkError),
 }
 
-/// Writes everything `root` needs, except what the receiver has.
+/// Writes everything `root` needs, except what the receiver has. The root itself is always written: it is how a pack ends.
 ///
 /// # Errors
 /// If an object is missing or damaged, or `out` fails.
@@ -109,10 +121,12 @@ pub fn write<W: Write>(
     let mut out = Hashing { inner: out, hasher: Hasher::new(Domain::Object) };
     let id = root.1.as_bytes();
     out.write_all(MAGIC)?;
-    out.write_all(&[VERSION, root.0.number(), id.len() as u8])?;
+    let id_length = u8::try_from(id.len()).map_err(io::Error::other)?;
+    out.write_all(&[VERSION, root.0.number(), id_length])?;
     out.write_all(id)?;
     let mut encoder = zstd::Encoder::new(out, ZSTD_LEVEL)?;
-    walk(root, objects, receiver_has, &mut |(domain, _), bytes| {
+    let omit = |link: &Link| *link != root && receiver_has(link);
+    walk(root, objects, &omit, &mut |(domain, _), bytes| {
         let length = u32::try_from(bytes.len()).map_err(|_| io::Error::other("an object over 4 GiB"))?;
         encoder.write_all(&[domain.number()])?;
         encoder.write_all(&length.to_le_bytes())?;
@@ -125,6 +139,9 @@ pub fn write<W: Write>(
     Ok(inner)
 }
 
+/// What [`walk`] calls with an object and its bytes.
+pub type Visit<'a> = dyn FnMut(Link, &[u8]) -> Result<(), WriteError> + 'a;
+
 /// Visits everything that `root` needs and `skip` does not stop at, children before parents, each object once.
 ///
 /// # Errors
@@ -133,7 +150,7 @@ pub fn walk(
     root: Link,
     objects: &dyn Objects,
     skip: &dyn Fn(&Link) -> bool,
-    visit: &mut dyn FnMut(Link, &[u8]) -> Result<(), WriteError>,
+    visit: &mut Visit<'_>,
 ) -> Result<(), WriteError> {
     enum Task {
         Enter(Link),
@@ -191,19 +208,21 @@ pub fn read(
     pack: &[u8],
     bytes_max: u64,
     receiver_has: &dyn Fn(&Link) -> bool,
-    sink: &mut dyn FnMut(Link, Vec<u8>) -> Result<(), Box<dyn StdError + Send + Sync>>,
+    sink: &mut dyn FnMut(Link, Vec<u8>) -> Result<(), SinkError>,
 ) -> Result<Link, ReadError> {
     let (root, frame) = open(pack)?;
     let mut decoder = zstd::Decoder::with_buffer(frame).map_err(ReadError::Compression)?.single_frame();
     decoder.window_log_max(WINDOW_LOG_MAX).map_err(ReadError::Compression)?;
     let mut left = bytes_max;
     let mut seen = HashSet::new();
+    // What nothing after it has needed yet: only the root may be left, so a pack brings nothing unasked.
+    let mut unneeded = HashSet::new();
     loop {
         let mut head = [0; 5];
         if !read_head(&mut decoder, &mut head)? {
             return Err(ReadError::NoRoot { root: root.1 });
         }
-        let domain = Domain::from_number(head[0]).ok_or(ReadError::NotAPack)?;
+        let domain = Domain::from_number(head[0]).ok_or(ReadError::Domain { number: head[0] })?;
         let length = u64::from(u32::from_le_bytes([head[1], head[2], head[3], head[4]]));
         left = left.checked_sub(length).ok_or(ReadError::TooLarge { bytes_max })?;
         let mut bytes = Vec::new();
@@ -220,9 +239,16 @@ pub fn read(
             return Err(ReadError::Order { id: link.1, why: "it came before" });
         }
         sink(link, bytes).map_err(ReadError::Sink)?;
+        children.iter().for_each(|child| {
+            unneeded.remove(child);
+        });
         if link == root {
             break;
         }
+        unneeded.insert(link);
+    }
+    if let Some((_, id)) = unneeded.into_iter().min() {
+        return Err(ReadError::Order { id, why: "nothing after it needs it" });
     }
     let mut rest = [0; 1];
     let more = decoder.read(&mut rest).map_err(ReadError::Compression)? > 0;
@@ -243,17 +269,19 @@ pub fn root(pack: &[u8]) -> Result<Link, ReadError> {
 fn open(pack: &[u8]) -> Result<(Link, &[u8]), ReadError> {
     let rest = pack.strip_prefix(MAGIC).ok_or(ReadError::NotAPack)?;
     let (&version, rest) = rest.split_first().ok_or(ReadError::Checksum)?;
-    if version != VERSION {
-        return Err(ReadError::Newer { found: version });
+    match version {
+        0 => return Err(ReadError::NotAPack),
+        VERSION => {}
+        found => return Err(ReadError::Newer { found }),
     }
     let body = pack.len().checked_sub(CHECKSUM_BYTES).ok_or(ReadError::Checksum)?;
     let checksum = Id::from_bytes(&pack[body..]).ok_or(ReadError::Checksum)?;
     checksum.verify(Domain::Object, &pack[..body]).map_err(|_| ReadError::Checksum)?;
     let rest = rest.get(..rest.len().saturating_sub(CHECKSUM_BYTES)).ok_or(ReadError::Checksum)?;
     let [domain, length, rest @ ..] = rest else { return Err(ReadError::Checksum) };
-    let domain = Domain::from_number(*domain).ok_or(ReadError::NotAPack)?;
-    let (id, frame) = rest.split_at_checked(usize::from(*length)).ok_or(ReadError::NotAPack)?;
-    let id = Id::from_bytes(id).ok_or(ReadError::NotAPack)?;
+    let domain = Domain::from_number(*domain).ok_or(ReadError::Header)?;
+    let (id, frame) = rest.split_at_checked(usize::from(*length)).ok_or(ReadError::Header)?;
+    let id = Id::from_bytes(id).ok_or(ReadError::Header)?;
     Ok(((domain, id), frame))
 }
 
@@ -267,92 +295,4 @@ fn read_head(decoder: &mut impl Read, head: &mut [u8; 5]) -> Result<bool, ReadEr
         }
     }
     Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-    use crate::image::{INTERFACE, Limits, Program};
-    use crate::object::encode_blob;
-
-    struct Shelf(HashMap<Link, Vec<u8>>);
-
-    impl Objects for Shelf {
-        fn load(&self, domain: Domain, id: &Id) -> Result<Vec<u8>, LoadError> {
-            self.0.get(&(domain, *id)).cloned().ok_or(LoadError::Missing { domain, id: *id })
-        }
-    }
-
-    fn sample() -> (Link, Shelf) {
-        let mut shelf = HashMap::new();
-        let mut keep = |bytes: Vec<u8>| {
-            let id = Id::of(Domain::Object, &bytes);
-            shelf.insert((Domain::Object, id), bytes);
-            id
-        };
-        let code = keep(encode_blob(b"\0asm and so on"));
-        let genesis = keep(encode_blob(&[7; 100_000]));
-        let asks = vec!["http:8080".to_owned()];
-        let program = Program { interface: INTERFACE, code, genesis, limits: Limits::default(), asks };
-        let root = keep(program.encode());
-        ((Domain::Object, root), Shelf(shelf))
-    }
-
-    fn read_all(pack: &[u8], bytes_max: u64) -> Result<(Link, Shelf), ReadError> {
-        let mut shelf = HashMap::new();
-        let root = read(pack, bytes_max, &|_| false, &mut |link, bytes| {
-            shelf.insert(link, bytes);
-            Ok(())
-        })?;
-        Ok((root, Shelf(shelf)))
-    }
-
-    #[test]
-    fn packs_read_back_the_same() {
-        let (root, shelf) = sample();
-        let pack = write(root, &shelf, &|_| false, Vec::new()).unwrap();
-        assert_eq!(pack, write(root, &shelf, &|_| false, Vec::new()).unwrap());
-        assert_eq!(super::root(&pack).unwrap(), root);
-        let (found, copy) = read_all(&pack, 1 << 20).unwrap();
-        assert_eq!(found, root);
-        assert_eq!(copy.0, shelf.0);
-    }
-
-    #[test]
-    fn damage_is_noticed_at_every_byte_and_length() {
-        let (root, shelf) = sample();
-        let pack = write(root, &shelf, &|_| false, Vec::new()).unwrap();
-        for position in 0..pack.len() {
-            let mut altered = pack.clone();
-            altered[position] ^= 1;
-            assert!(read_all(&altered, 1 << 20).is_err(), "byte {position}");
-            assert!(read_all(&pack[..position], 1 << 20).is_err(), "length {position}");
-        }
-        assert!(read_all(&[pack, vec![0]].concat(), 1 << 20).is_err());
-    }
-
-    #[test]
-    fn a_pack_holds_no_more_than_the_reader_takes() {
-        let (root, shelf) = sample();
-        let pack = write(root, &shelf, &|_| false, Vec::new()).unwrap();
-        assert!(matches!(read_all(&pack, 1000), Err(ReadError::TooLarge { bytes_max: 1000 })));
-    }
-
-    #[test]
-    fn what_the_receiver_has_may_be_omitted_and_nothing_else() {
-        let (root, shelf) = sample();
-        let omitted = Program::decode(&shelf.0[&root]).unwrap().code;
-        let omits = |link: &Link| link.1 == omitted;
-        let pack = write(root, &shelf, &omits, Vec::new()).unwrap();
-        assert!(matches!(read_all(&pack, 1 << 20), Err(ReadError::Order { .. })));
-        let mut count = 0;
-        let read = read(&pack, 1 << 20, &omits, &mut |_, _| {
-            count += 1;
-            Ok(())
-        });
-        assert_eq!(read.unwrap(), root);
-        assert_eq!(count, 2);
-    }
 }

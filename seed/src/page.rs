@@ -11,6 +11,9 @@ pub const PAGES_PER_WASM_PAGE: u64 = 16;
 /// A memory of 4 GiB, the most a memory32 can have, has this many pages.
 pub const PAGE_COUNT_MAX: u64 = 1 << 20;
 
+const _: () =
+    assert!(PAGES_PER_WASM_PAGE * PAGE_BYTES as u64 == 1 << 16 && PAGE_COUNT_MAX * PAGE_BYTES as u64 == 1 << 32);
+
 /// The bytes of one page.
 pub type PageBytes = [u8; PAGE_BYTES];
 

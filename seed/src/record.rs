@@ -15,7 +15,7 @@
 //! for budgets and people, never compared. `input` is encoded as docs/abi.md says; `key` is empty or the sender's.
 
 use crate::cbor::{CborError, Fault, Reader, Writer};
-use crate::image::{Grant, read_grants, write_grants};
+use crate::image::{Grant, check_next_port, read_grants, write_grants};
 use crate::{Domain, EffectId, Id, Nanos, PortId, Seq};
 
 /// The longest sender key, in bytes: it must fit a trie key with a prefix.
@@ -134,7 +134,8 @@ impl Record {
         }
     }
 
-    fn write(&self, writer: &mut Writer) {
+    /// Writes its encoding.
+    pub fn write(&self, writer: &mut Writer) {
         match self {
             Self::Step { input, cost, key } => {
                 writer.array(4).uint(0).bytes(input).uint(cost.0).bytes(key);
@@ -144,7 +145,9 @@ impl Record {
             }
             Self::Settle { effects } => {
                 writer.array(2).uint(2).array(effects.len());
-                effects.iter().for_each(|effect| drop(writer.uint(effect.0)));
+                for effect in effects {
+                    writer.uint(effect.0);
+                }
             }
             Self::Grant { grants, next_port } => {
                 writer.array(3).uint(3);
@@ -160,7 +163,11 @@ impl Record {
         }
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, CborError> {
+    /// Reads an encoding.
+    ///
+    /// # Errors
+    /// If it is not canonical or not a record.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, CborError> {
         let count = reader.array()?;
         let kind = reader.uint_max(5, "a record's kind")?;
         Ok(match (kind, count) {
@@ -184,7 +191,11 @@ impl Record {
                 }
                 Self::Settle { effects }
             }
-            (3, 3) => Self::Grant { grants: read_grants(reader)?, next_port: PortId(reader.uint()?) },
+            (3, 3) => {
+                let (grants, next_port) = (read_grants(reader)?, PortId(reader.uint()?));
+                check_next_port(&grants, next_port, reader)?;
+                Self::Grant { grants, next_port }
+            }
             (4, 3) => Self::Become { code: Id::read(reader)?, genesis: Id::read(reader)? },
             (5, 10) => Self::Epoch(Epoch::read(reader)?),
             _ => return Err(reader.fault(Fault::Rule("a record of this kind has another number of items"))),
@@ -318,6 +329,27 @@ mod tests {
                 assert_eq!(read.encode(), altered);
             }
         }
+    }
+
+    #[test]
+    fn batches_that_break_a_rule_are_refused() {
+        let id = Id::of(Domain::Object, b"x");
+        let refusal = |first: u64, records: Vec<Record>| {
+            let outputs = OutputsHash::default().finish();
+            let batch = Batch { first: Seq(first), time: Nanos(0), records, outputs, root: id, previous: None };
+            Batch::decode(&batch.encode()).unwrap_err().fault.to_string()
+        };
+        let step = |key: usize| Record::Step { input: vec![], cost: Nanos(0), key: vec![0; key] };
+        let settle = |effects: [u64; 2]| Record::Settle { effects: effects.map(EffectId).to_vec() };
+        let grant = Grant { port: PortId(7), name: "http".into() };
+        assert_eq!(refusal(0, vec![]), "a batch is empty or its seq overflows");
+        assert_eq!(refusal(u64::MAX, vec![step(0)]), "a batch is empty or its seq overflows");
+        assert_eq!(refusal(0, vec![step(SENDER_KEY_BYTES_MAX + 1)]), "a sender key's length is out of range");
+        assert_eq!(refusal(0, vec![settle([2, 1])]), "settled effects are out of order");
+        assert_eq!(refusal(0, vec![settle([1, 1])]), "settled effects are out of order");
+        // Replayed, such a record would have led to an image that cannot be read.
+        let grant = Record::Grant { grants: vec![grant], next_port: PortId(7) };
+        assert_eq!(refusal(0, vec![grant]), "a granted port is numbered ahead of the next one");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The page tree: a Merkle tree over a memory's pages, updated in memory at the cost of what changed.
 //!
-//! A tree over `n` pages has the least height `h` with `64^h >= n`, so its shape depends on the memory's size alone. All-zero
-//! pages and subtrees are absent. A node is `[0, level, bitmap, id...]`: level 0 holds page ids, higher levels hold node ids; bit
+//! A tree over `n` pages, `n > 0`, has the least height `h > 0` with `64^h >= n`, so its shape depends on the memory's size alone.
+//! All-zero pages and subtrees are absent, and nothing is present beyond the memory's end. A node is `[0, level, bitmap, id...]`: level 0 holds page ids, higher levels hold node ids; bit
 //! `i` of the bitmap says that child `i` is present, and ids follow in that order. A memory's root is the id of its top node, or
 //! nothing if all its pages are zero.
 //!
@@ -11,8 +11,12 @@
 //! Nodes are loaded when first needed and stay in memory; [`PageTree::root`] hashes the changed ones, [`PageTree::take_unsaved`]
 //! hands out those that no checkpoint holds yet.
 
-use crate::cbor::{CborError, Fault, Reader, Writer};
-use crate::object::{KIND_TREE_NODE, Link, LoadError, Objects, expect_kind};
+mod node;
+
+pub use node::TreeNode;
+
+use crate::cbor::{CborError, Fault};
+use crate::object::{LoadError, Objects};
 use crate::page::PAGE_COUNT_MAX;
 use crate::{Domain, Id, PageIndex};
 
@@ -58,10 +62,12 @@ impl PageTree {
         Self::stored(pages, None)
     }
 
-    /// The tree with a known root, to be loaded as needed.
+    /// The tree with a known root, to be loaded as needed. What loads is checked: a node at another level than its place asks for, or
+    /// with pages beyond the memory's end, is malformed.
     #[must_use]
     pub fn stored(pages: u64, root: Option<Id>) -> Self {
         debug_assert!(pages <= PAGE_COUNT_MAX);
+        debug_assert!(pages > 0 || root.is_none());
         Self { pages, root: root.map_or(Slot::Empty, Slot::Stored) }
     }
 
@@ -101,7 +107,8 @@ impl PageTree {
                 Some(level) if u64::from(index.0) < self.pages => level,
                 _ => return Ok(None),
             };
-            let Some(node) = slot.open(level, objects)? else { return Ok(None) };
+            let place = Place::of(index, level, self.pages);
+            let Some(node) = slot.open(place, objects)? else { return Ok(None) };
             match &mut node.kids {
                 Kids::Pages(kids) => return Ok(kids[digit(index, 0)]),
                 Kids::Nodes(kids) => slot = &mut kids[digit(index, level)],
@@ -116,7 +123,7 @@ impl PageTree {
     pub fn set(&mut self, index: PageIndex, page: Option<Id>, objects: &dyn Objects) -> Result<(), LoadError> {
         debug_assert!(u64::from(index.0) < self.pages);
         match height(self.pages).checked_sub(1) {
-            Some(level) => self.root.set(level, index, page, objects).map(drop),
+            Some(level) => self.root.set(Place::of(index, level, self.pages), index, page, objects).map(|_| ()),
             None => Ok(()),
         }
     }
@@ -144,17 +151,40 @@ impl PageTree {
         visit: &mut dyn FnMut(PageIndex, Id) -> Result<(), E>,
     ) -> Result<(), E> {
         match height(self.pages).checked_sub(1) {
-            Some(level) => self.root.for_each(level, 0, objects, visit),
+            Some(level) => self.root.for_each(Place { level, first: 0, pages: self.pages }, objects, visit),
             None => Ok(()),
         }
     }
 }
 
+/// Where a node is: what its level must be, and which pages it may have.
+#[derive(Clone, Copy)]
+struct Place {
+    level: u32,
+    /// The first page below it.
+    first: u64,
+    /// How many the whole memory has.
+    pages: u64,
+}
+
+impl Place {
+    /// The place of the node at `level` on the way to a page.
+    fn of(index: PageIndex, level: u32, pages: u64) -> Self {
+        let below = FANOUT_BITS * (level + 1);
+        Self { level, first: u64::from(index.0) >> below << below, pages }
+    }
+
+    /// The place of a child that is a node, too.
+    fn child(self, position: usize) -> Self {
+        Self { level: self.level - 1, first: node::first_page(self.first, position, self.level), ..self }
+    }
+}
+
 impl Slot {
     /// The node in this slot, loaded if need be.
-    fn open(&mut self, level: u32, objects: &dyn Objects) -> Result<Option<&mut Node>, LoadError> {
+    fn open(&mut self, place: Place, objects: &dyn Objects) -> Result<Option<&mut Node>, LoadError> {
         if let Self::Stored(id) = *self {
-            *self = Self::Node(Box::new(Node::load(level, id, objects)?));
+            *self = Self::Node(Box::new(Node::load(place, id, objects)?));
         }
         Ok(match self {
             Self::Node(node) => Some(node),
@@ -165,22 +195,25 @@ impl Slot {
     /// Whether anything changed.
     fn set(
         &mut self,
-        level: u32,
+        place: Place,
         index: PageIndex,
         page: Option<Id>,
         objects: &dyn Objects,
     ) -> Result<bool, LoadError> {
-        let node = match self.open(level, objects)? {
+        let node = match self.open(place, objects)? {
             Some(node) => node,
             None if page.is_none() => return Ok(false),
             None => {
-                *self = Self::Node(Box::new(Node::empty(level)));
-                return self.set(level, index, page, objects);
+                *self = Self::Node(Box::new(Node::empty(place.level)));
+                return self.set(place, index, page, objects);
             }
         };
         let changed = match &mut node.kids {
             Kids::Pages(kids) => std::mem::replace(&mut kids[digit(index, 0)], page) != page,
-            Kids::Nodes(kids) => kids[digit(index, level)].set(level - 1, index, page, objects)?,
+            Kids::Nodes(kids) => {
+                let position = digit(index, place.level);
+                kids[position].set(place.child(position), index, page, objects)?
+            }
         };
         if changed {
             node.id = None;
@@ -190,6 +223,15 @@ impl Slot {
             }
         }
         Ok(changed)
+    }
+
+    /// The id, if it has one and it is known.
+    fn known_id(&self) -> Option<&Id> {
+        match self {
+            Self::Empty => None,
+            Self::Stored(id) => Some(id),
+            Self::Node(node) => node.id.as_ref(),
+        }
     }
 
     fn id(&mut self, level: u32) -> Option<Id> {
@@ -215,8 +257,7 @@ impl Slot {
 
     fn for_each<E: From<LoadError>>(
         &self,
-        level: u32,
-        first: u64,
+        place: Place,
         objects: &dyn Objects,
         visit: &mut dyn FnMut(PageIndex, Id) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -224,20 +265,23 @@ impl Slot {
         let node = match self {
             Self::Empty => return Ok(()),
             Self::Stored(id) => {
-                loaded = Node::load(level, *id, objects)?;
+                loaded = Node::load(place, *id, objects)?;
                 &loaded
             }
             Self::Node(node) => node,
         };
-        for position in 0..FANOUT {
-            let index = first + ((position as u64) << (FANOUT_BITS * level));
-            match &node.kids {
-                Kids::Pages(kids) => {
-                    if let (Some(id), Ok(index)) = (kids[position], u32::try_from(index)) {
-                        visit(PageIndex(index), id)?;
+        match &node.kids {
+            Kids::Pages(kids) => {
+                for (index, kid) in (place.first..).zip(kids.iter()) {
+                    if let (Some(id), Ok(index)) = (kid, u32::try_from(index)) {
+                        visit(PageIndex(index), *id)?;
                     }
                 }
-                Kids::Nodes(kids) => kids[position].for_each(level - 1, index, objects, visit)?,
+            }
+            Kids::Nodes(kids) => {
+                for (position, kid) in kids.iter().enumerate() {
+                    kid.for_each(place.child(position), objects, visit)?;
+                }
             }
         }
         Ok(())
@@ -253,15 +297,18 @@ impl Node {
         Self { id: None, saved: false, kids }
     }
 
-    fn load(level: u32, id: Id, objects: &dyn Objects) -> Result<Self, LoadError> {
+    fn load(place: Place, id: Id, objects: &dyn Objects) -> Result<Self, LoadError> {
         let bytes = objects.load(Domain::Node, &id)?;
-        let malformed = |source| LoadError::Malformed { id, source };
-        let (found, kids) = decode(&bytes).map_err(malformed)?;
-        if found != level {
-            return Err(malformed(CborError { at: 0, fault: Fault::Rule("a tree node is at the wrong level") }));
+        let broken = |rule| LoadError::Malformed { id, source: CborError { at: 0, fault: Fault::Rule(rule) } };
+        let stored = TreeNode::decode(&bytes).map_err(|source| LoadError::Malformed { id, source })?;
+        if stored.level != place.level {
+            return Err(broken("a tree node is at the wrong level"));
         }
-        let mut node = Self { id: Some(id), saved: true, ..Self::empty(level) };
-        for (position, kid) in kids {
+        if !stored.fits(place.first, place.pages) {
+            return Err(broken("a tree node has pages beyond the end of the memory"));
+        }
+        let mut node = Self { id: Some(id), saved: true, ..Self::empty(place.level) };
+        for (position, kid) in stored.kids {
             match &mut node.kids {
                 Kids::Pages(kids) => kids[position] = Some(kid),
                 Kids::Nodes(kids) => kids[position] = Slot::Stored(kid),
@@ -293,23 +340,16 @@ impl Node {
 
     /// Only once every child's id is known.
     fn encode(&self, level: u32) -> Vec<u8> {
-        let ids: Vec<(usize, &Id)> = match &self.kids {
-            Kids::Pages(kids) => kids.iter().enumerate().filter_map(|(i, kid)| Some((i, kid.as_ref()?))).collect(),
-            Kids::Nodes(kids) => kids
-                .iter()
-                .enumerate()
-                .filter_map(|(i, kid)| match kid {
-                    Slot::Empty => None,
-                    Slot::Stored(id) => Some((i, id)),
-                    Slot::Node(node) => Some((i, node.id.as_ref()?)),
-                })
-                .collect(),
-        };
-        let bitmap = ids.iter().fold(0_u64, |bitmap, (position, _)| bitmap | 1 << position);
-        let mut writer = Writer::with_capacity(16 + ids.len() * 36);
-        writer.array(3 + ids.len()).uint(KIND_TREE_NODE).uint(u64::from(level)).uint(bitmap);
-        ids.iter().for_each(|(_, id)| id.write(&mut writer));
-        writer.finish()
+        match &self.kids {
+            Kids::Pages(kids) => node::encode(
+                level,
+                kids.iter().enumerate().filter_map(|(position, kid)| Some((position, kid.as_ref()?))),
+            ),
+            Kids::Nodes(kids) => node::encode(
+                level,
+                kids.iter().enumerate().filter_map(|(position, kid)| Some((position, kid.known_id()?))),
+            ),
+        }
     }
 }
 
@@ -318,116 +358,24 @@ fn digit(index: PageIndex, level: u32) -> usize {
     (index.0 >> (FANOUT_BITS * level)) as usize % FANOUT
 }
 
+/// Levels of nodes above the pages of a memory.
 fn height(pages: u64) -> u32 {
-    (0..=LEVEL_MAX + 1)
-        .find(|&height| pages == 0 || 1_u64 << (FANOUT_BITS * height) >= pages && height > 0)
-        .unwrap_or(LEVEL_MAX + 1)
+    if pages == 0 {
+        return 0;
+    }
+    (1..=LEVEL_MAX).find(|height| 1 << (FANOUT_BITS * height) >= pages).unwrap_or(LEVEL_MAX + 1)
 }
 
-/// A node's level, and its children by position.
-fn decode(bytes: &[u8]) -> Result<(u32, Vec<(usize, Id)>), CborError> {
-    let mut reader = Reader::new(bytes);
-    let count = reader.array()?;
-    expect_kind(&mut reader, KIND_TREE_NODE)?;
-    let level = reader.uint_max(u64::from(LEVEL_MAX), "a tree node's level")?;
-    let bitmap = reader.uint()?;
-    if bitmap == 0 || count != 3 + bitmap.count_ones() as usize {
-        return Err(reader.fault(Fault::Rule("a tree node's bitmap and children disagree")));
-    }
-    let mut kids = Vec::with_capacity(bitmap.count_ones() as usize);
-    for position in (0..FANOUT).filter(|position| bitmap >> position & 1 == 1) {
-        kids.push((position, Id::read(&mut reader)?));
-    }
-    reader.end()?;
-    Ok((level as u32, kids))
-}
-
-pub(crate) fn links(bytes: &[u8]) -> Result<Vec<Link>, CborError> {
-    let (level, kids) = decode(bytes)?;
-    let domain = if level == 0 { Domain::Page } else { Domain::Node };
-    Ok(kids.into_iter().map(|(_, id)| (domain, id)).collect())
-}
+const _: () = assert!(1_u64 << (FANOUT_BITS * (LEVEL_MAX + 1)) >= PAGE_COUNT_MAX);
+const _: () = assert!(FANOUT == 1 << FANOUT_BITS);
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, HashMap};
-
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::object::NoObjects;
-
-    #[derive(Default)]
-    struct Shelf(HashMap<Id, Vec<u8>>);
-
-    impl Objects for Shelf {
-        fn load(&self, domain: Domain, id: &Id) -> Result<Vec<u8>, LoadError> {
-            self.0.get(id).cloned().ok_or(LoadError::Missing { domain, id: *id })
-        }
-    }
-
-    fn page(n: u64) -> Option<Id> {
-        (n % 5 != 0).then(|| Id::of(Domain::Page, &n.to_le_bytes()))
-    }
-
-    fn build(pages: u64, content: &BTreeMap<u32, Option<Id>>) -> Option<Id> {
-        let mut tree = PageTree::zero(pages);
-        for (index, id) in content {
-            tree.set(PageIndex(*index), *id, &NoObjects).unwrap();
-        }
-        tree.root()
-    }
 
     #[test]
     fn heights_follow_the_size() {
         let heights = [0, 1, 64, 65, 4096, 4097, 262_144, 262_145, PAGE_COUNT_MAX].map(height);
         assert_eq!(heights, [0, 1, 1, 2, 2, 3, 3, 4, 4]);
-    }
-
-    #[test]
-    fn malformed_nodes_are_refused() {
-        let id = Id::of(Domain::Page, b"x");
-        let node = |level: u64, bitmap: u64, ids: usize| {
-            let mut writer = Writer::new();
-            writer.array(3 + ids).uint(KIND_TREE_NODE).uint(level).uint(bitmap);
-            (0..ids).for_each(|_| id.write(&mut writer));
-            links(&writer.finish())
-        };
-        assert!(node(0, 0b101, 2).is_ok());
-        assert!(node(0, 0, 0).is_err());
-        assert!(node(0, 0b101, 1).is_err());
-        assert!(node(4, 1, 1).is_err());
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        /// However a tree came about (order, growth, reloading), its root depends on its content alone.
-        #[test]
-        fn roots_depend_on_content_alone(
-            writes in proptest::collection::vec((0_u32..5000, 0_u64..20, any::<bool>()), 1..80),
-        ) {
-            let mut shelf = Shelf::default();
-            let mut tree = PageTree::zero(1);
-            let mut content = BTreeMap::new();
-            for (index, n, reload) in writes {
-                tree.grow(tree.pages().max(u64::from(index) + 1));
-                tree.set(PageIndex(index), page(n), &shelf).unwrap();
-                content.insert(index, page(n));
-                if reload {
-                    let root = tree.root();
-                    shelf.0.extend(tree.take_unsaved());
-                    prop_assert!(tree.take_unsaved().is_empty());
-                    tree = PageTree::stored(tree.pages(), root);
-                }
-            }
-            prop_assert_eq!(tree.root(), build(tree.pages(), &content));
-            content.retain(|_, id| id.is_some());
-            let mut seen = BTreeMap::new();
-            tree.for_each::<LoadError>(&shelf, &mut |index, id| { seen.insert(index.0, Some(id)); Ok(()) }).unwrap();
-            prop_assert_eq!(&seen, &content);
-            for index in [0, 1, 63, 64, 4095, 4096, 4999] {
-                prop_assert_eq!(tree.get(PageIndex(index), &shelf).unwrap(), content.get(&index).copied().flatten());
-            }
-        }
     }
 }

@@ -3,20 +3,30 @@
 //!
 //! A key's path is the sequence of 4-bit digits of the BLAKE3 hash of its bytes, high digit of each byte first. A subtree of at
 //! most 16 entries is a bucket, `[2, [key, data, link]...]` by ascending key; a larger one is a branch,
-//! `[1, entries, bitmap, id...]`. So the shape, and the root, depend on the content alone, whatever was put in or taken out before. An
-//! empty map has no root. `link` names a blob that belongs to the entry, or is the empty byte string.
+//! `[1, bitmap, entries, id, entries, id...]`, with the number of entries below each child. So the shape, and the root, depend on the
+//! content alone, whatever was put in or taken out before. An empty map has no root. `link` names a blob that belongs to the entry, or
+//! is the empty byte string.
+//!
+//! A node is trusted no further than it has been checked: when it is loaded, its keys must belong where it is, and it must have the
+//! number of entries that its parent says.
+
+mod node;
 
 use std::collections::BTreeMap;
 
-use crate::cbor::{CborError, Fault, Reader, Writer};
-use crate::object::{KIND_TRIE_BRANCH, KIND_TRIE_BUCKET, Link, LoadError, Objects, expect_kind};
+pub use node::{TrieKid, TrieNode};
+
+use crate::cbor::{CborError, Fault};
+use crate::object::{LoadError, Objects};
 use crate::{Domain, Id};
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 64;
-const FANOUT: usize = 16;
-const BUCKET_MAX: usize = 16;
-/// A path has 64 digits; a bucket there may be larger than others, and no two keys get there in this universe.
+/// Children of a branch.
+pub const FANOUT: usize = 16;
+/// Entries of a bucket.
+pub const BUCKET_MAX: usize = 16;
+/// A path has 64 digits, and no two keys share all of them in this universe.
 const DEPTH_MAX: usize = 64;
 
 /// What a key leads to.
@@ -40,7 +50,11 @@ type Entries = BTreeMap<Vec<u8>, Entry>;
 enum Slot {
     #[default]
     Empty,
-    Stored(Id),
+    Stored {
+        id: Id,
+        /// What the parent says; nobody says it of the root.
+        entries: Option<u64>,
+    },
     Node(Box<Node>),
 }
 
@@ -61,7 +75,7 @@ impl Trie {
     /// The map with a known root, to be loaded as needed.
     #[must_use]
     pub fn stored(root: Option<Id>) -> Self {
-        Self { root: root.map_or(Slot::Empty, Slot::Stored) }
+        Self { root: root.map_or(Slot::Empty, |id| Slot::Stored { id, entries: None }) }
     }
 
     /// How many entries there are.
@@ -69,7 +83,7 @@ impl Trie {
     /// # Errors
     /// If the root node cannot be loaded.
     pub fn len(&mut self, objects: &dyn Objects) -> Result<u64, LoadError> {
-        Ok(self.root.open(objects)?.map_or(0, |node| node.len()))
+        Ok(self.root.open(Place::ROOT, objects)?.map_or(0, |node| node.len()))
     }
 
     /// Whether there are none.
@@ -85,23 +99,30 @@ impl Trie {
     pub fn get(&mut self, key: &[u8], objects: &dyn Objects) -> Result<Option<Entry>, LoadError> {
         let path = Path::of(key);
         let mut slot = &mut self.root;
-        for depth in 0.. {
-            let Some(node) = slot.open(objects)? else { break };
+        let mut place = Place::ROOT;
+        loop {
+            let Some(node) = slot.open(place, objects)? else { return Ok(None) };
             match &mut node.body {
                 Body::Bucket(entries) => return Ok(entries.get(key).cloned()),
-                Body::Branch { kids, .. } => slot = &mut kids[path.digit(depth)],
+                Body::Branch { kids, .. } => {
+                    let digit = path.digit(place.depth);
+                    slot = &mut kids[usize::from(digit)];
+                    place = place.child(digit);
+                }
             }
         }
-        Ok(None)
     }
 
     /// Puts an entry under `key`; the one that was there.
     ///
     /// # Errors
     /// If a node on the way cannot be loaded; the map is then unchanged.
+    ///
+    /// # Panics
+    /// If the key is longer than [`KEY_BYTES_MAX`]: stored, it could not be read again.
     pub fn insert(&mut self, key: &[u8], entry: Entry, objects: &dyn Objects) -> Result<Option<Entry>, LoadError> {
-        debug_assert!(key.len() <= KEY_BYTES_MAX);
-        self.root.insert(key, &Path::of(key), 0, entry, objects)
+        assert!(key.len() <= KEY_BYTES_MAX, "a trie key is too long");
+        self.root.insert(key, &Path::of(key), Place::ROOT, entry, objects)
     }
 
     /// Takes the entry under `key` out.
@@ -109,7 +130,7 @@ impl Trie {
     /// # Errors
     /// If a node that is needed cannot be loaded; the map must then no longer be used.
     pub fn remove(&mut self, key: &[u8], objects: &dyn Objects) -> Result<Option<Entry>, LoadError> {
-        self.root.remove(key, &Path::of(key), 0, objects)
+        self.root.remove(key, &Path::of(key), Place::ROOT, objects)
     }
 
     /// The root's id, after hashing every changed node.
@@ -125,17 +146,19 @@ impl Trie {
         taken
     }
 
-    /// Every entry, by ascending key.
+    /// Every entry, by ascending key. Loads, and so checks, every node.
     ///
     /// # Errors
     /// If a node cannot be loaded.
     pub fn entries(&self, objects: &dyn Objects) -> Result<BTreeMap<Vec<u8>, Entry>, LoadError> {
         let mut all = BTreeMap::new();
-        self.root.collect(objects, &mut all)?;
+        self.root.collect(Place::ROOT, objects, &mut all)?;
         Ok(all)
     }
 }
 
+/// The digits that lead to a key.
+#[derive(Clone, Copy)]
 struct Path([u8; 32]);
 
 impl Path {
@@ -143,16 +166,39 @@ impl Path {
         Self(*blake3::hash(key).as_bytes())
     }
 
-    fn digit(&self, depth: usize) -> usize {
-        let byte = self.0[depth / 2 % 32];
-        usize::from(if depth.is_multiple_of(2) { byte >> 4 } else { byte & 15 })
+    fn digit(&self, depth: usize) -> u8 {
+        let byte = self.0[depth / 2];
+        if depth.is_multiple_of(2) { byte >> 4 } else { byte & 15 }
+    }
+}
+
+/// Where a node is: the first `depth` digits of the paths of all keys in it.
+#[derive(Clone, Copy)]
+struct Place {
+    path: Path,
+    depth: usize,
+}
+
+impl Place {
+    const ROOT: Self = Self { path: Path([0; 32]), depth: 0 };
+
+    fn child(self, digit: u8) -> Self {
+        let mut path = self.path;
+        let shift = if self.depth.is_multiple_of(2) { 4 } else { 0 };
+        path.0[self.depth / 2] |= digit << shift;
+        Self { path, depth: self.depth + 1 }
+    }
+
+    fn holds(self, key: &[u8]) -> bool {
+        let path = Path::of(key);
+        (0..self.depth).all(|depth| path.digit(depth) == self.path.digit(depth))
     }
 }
 
 impl Slot {
-    fn open(&mut self, objects: &dyn Objects) -> Result<Option<&mut Node>, LoadError> {
-        if let Self::Stored(id) = *self {
-            *self = Self::Node(Box::new(Node::load(id, objects)?));
+    fn open(&mut self, place: Place, objects: &dyn Objects) -> Result<Option<&mut Node>, LoadError> {
+        if let Self::Stored { id, entries } = *self {
+            *self = Self::Node(Box::new(Node::load(place, id, entries, objects)?));
         }
         Ok(match self {
             Self::Node(node) => Some(node),
@@ -171,24 +217,25 @@ impl Slot {
         &mut self,
         key: &[u8],
         path: &Path,
-        depth: usize,
+        place: Place,
         entry: Entry,
         objects: &dyn Objects,
     ) -> Result<Option<Entry>, LoadError> {
-        let Some(node) = self.open(objects)? else {
+        let Some(node) = self.open(place, objects)? else {
             *self = Self::bucket(Entries::from([(key.to_vec(), entry)]));
             return Ok(None);
         };
         let replaced = match &mut node.body {
             Body::Bucket(bucket) => {
                 let replaced = bucket.insert(key.to_vec(), entry);
-                if bucket.len() > BUCKET_MAX && depth < DEPTH_MAX {
-                    node.body = split(std::mem::take(bucket), depth);
+                if bucket.len() > BUCKET_MAX && place.depth < DEPTH_MAX {
+                    node.body = split(std::mem::take(bucket), place.depth);
                 }
                 replaced
             }
             Body::Branch { entries, kids } => {
-                let replaced = kids[path.digit(depth)].insert(key, path, depth + 1, entry, objects)?;
+                let digit = path.digit(place.depth);
+                let replaced = kids[usize::from(digit)].insert(key, path, place.child(digit), entry, objects)?;
                 *entries += u64::from(replaced.is_none());
                 replaced
             }
@@ -201,39 +248,42 @@ impl Slot {
         &mut self,
         key: &[u8],
         path: &Path,
-        depth: usize,
+        place: Place,
         objects: &dyn Objects,
     ) -> Result<Option<Entry>, LoadError> {
-        let Some(node) = self.open(objects)? else { return Ok(None) };
+        let Some(node) = self.open(place, objects)? else { return Ok(None) };
         let removed = match &mut node.body {
             Body::Bucket(bucket) => bucket.remove(key),
-            Body::Branch { kids, .. } => kids[path.digit(depth)].remove(key, path, depth + 1, objects)?,
+            Body::Branch { entries, kids } => {
+                let digit = path.digit(place.depth);
+                let removed = kids[usize::from(digit)].remove(key, path, place.child(digit), objects)?;
+                *entries -= u64::from(removed.is_some());
+                removed
+            }
         };
         if removed.is_none() {
             return Ok(None);
         }
         node.touch();
-        match &mut node.body {
-            Body::Bucket(bucket) if bucket.is_empty() => *self = Self::Empty,
-            Body::Bucket(_) => {}
-            Body::Branch { entries, kids } => {
-                *entries -= 1;
-                if *entries <= BUCKET_MAX as u64 {
-                    let mut merged = Entries::new();
-                    kids.iter().try_for_each(|kid| kid.collect(objects, &mut merged))?;
-                    *self = Self::bucket(merged);
-                }
+        let left = node.len();
+        match &node.body {
+            Body::Bucket(_) if left == 0 => *self = Self::Empty,
+            Body::Branch { .. } if left <= BUCKET_MAX as u64 => {
+                let mut merged = Entries::new();
+                self.collect(place, objects, &mut merged)?;
+                *self = Self::bucket(merged);
             }
+            _ => {}
         }
         Ok(removed)
     }
 
-    fn collect(&self, objects: &dyn Objects, into: &mut Entries) -> Result<(), LoadError> {
+    fn collect(&self, place: Place, objects: &dyn Objects, into: &mut Entries) -> Result<(), LoadError> {
         let loaded;
         let node = match self {
             Self::Empty => return Ok(()),
-            Self::Stored(id) => {
-                loaded = Node::load(*id, objects)?;
+            Self::Stored { id, entries } => {
+                loaded = Node::load(place, *id, *entries, objects)?;
                 &loaded
             }
             Self::Node(node) => node,
@@ -243,16 +293,37 @@ impl Slot {
                 into.extend(bucket.iter().map(|(key, entry)| (key.clone(), entry.clone())));
                 Ok(())
             }
-            Body::Branch { kids, .. } => kids.iter().try_for_each(|kid| kid.collect(objects, into)),
+            Body::Branch { kids, .. } => {
+                let mut kids = (0..).zip(kids.iter());
+                kids.try_for_each(|(digit, kid)| kid.collect(place.child(digit), objects, into))
+            }
         }
     }
 
     fn id(&mut self) -> Option<Id> {
         match self {
             Self::Empty => None,
-            Self::Stored(id) => Some(*id),
+            Self::Stored { id, .. } => Some(*id),
             Self::Node(node) => Some(node.id()),
         }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Stored { entries, .. } => entries.unwrap_or(0),
+            Self::Node(node) => node.len(),
+        }
+    }
+
+    /// What its parent stores of it, once its id is known.
+    fn kid(&self, digit: usize) -> Option<TrieKid> {
+        let id = match self {
+            Self::Empty => return None,
+            Self::Stored { id, .. } => *id,
+            Self::Node(node) => node.id?,
+        };
+        Some(TrieKid { digit, entries: self.len(), id })
     }
 
     fn take_unsaved(&mut self, taken: &mut Vec<(Id, Vec<u8>)>) {
@@ -273,7 +344,7 @@ fn split(entries: Entries, depth: usize) -> Body {
     let total = entries.len() as u64;
     let mut parts: [Entries; FANOUT] = Default::default();
     for (key, entry) in entries {
-        parts[Path::of(&key).digit(depth)].insert(key, entry);
+        parts[usize::from(Path::of(&key).digit(depth))].insert(key, entry);
     }
     let mut kids = Box::new([const { Slot::Empty }; FANOUT]);
     for (kid, part) in kids.iter_mut().zip(parts) {
@@ -291,14 +362,25 @@ fn split(entries: Entries, depth: usize) -> Body {
 }
 
 impl Node {
-    fn load(id: Id, objects: &dyn Objects) -> Result<Self, LoadError> {
+    fn load(place: Place, id: Id, entries: Option<u64>, objects: &dyn Objects) -> Result<Self, LoadError> {
         let bytes = objects.load(Domain::Node, &id)?;
-        let body = match decode(&bytes).map_err(|source| LoadError::Malformed { id, source })? {
-            Decoded::Bucket(bucket) => Body::Bucket(bucket),
-            Decoded::Branch { entries, kids: ids } => {
+        let broken = |rule| LoadError::Malformed { id, source: CborError { at: 0, fault: Fault::Rule(rule) } };
+        let stored = TrieNode::decode(&bytes).map_err(|source| LoadError::Malformed { id, source })?;
+        let total = stored.entries();
+        if entries.is_some_and(|entries| entries != total) {
+            return Err(broken("a trie node has another number of entries than its parent says"));
+        }
+        let body = match stored {
+            TrieNode::Bucket(bucket) if bucket.keys().all(|key| place.holds(key)) => Body::Bucket(bucket),
+            TrieNode::Bucket(_) => return Err(broken("a trie node has a key that belongs elsewhere")),
+            // Without this, a stranger's chain of branches could be deeper than the stack.
+            TrieNode::Branch(_) if place.depth >= DEPTH_MAX => return Err(broken("a trie is too deep")),
+            TrieNode::Branch(stored) => {
                 let mut kids = Box::new([const { Slot::Empty }; FANOUT]);
-                ids.into_iter().for_each(|(position, id)| kids[position] = Slot::Stored(id));
-                Body::Branch { entries, kids }
+                for TrieKid { digit, entries, id } in stored {
+                    kids[digit] = Slot::Stored { id, entries: Some(entries) };
+                }
+                Body::Branch { entries: total, kids }
             }
         };
         Ok(Self { id: Some(id), saved: true, body })
@@ -332,142 +414,12 @@ impl Node {
 
     /// Only once every child's id is known.
     fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::new();
         match &self.body {
-            Body::Bucket(bucket) => {
-                writer.array(1 + bucket.len()).uint(KIND_TRIE_BUCKET);
-                for (key, entry) in bucket {
-                    writer.array(3).bytes(key).bytes(&entry.data);
-                    Id::write_option(entry.link.as_ref(), &mut writer);
-                }
+            Body::Bucket(bucket) => node::encode_bucket(bucket),
+            Body::Branch { kids, .. } => {
+                let kids: Vec<TrieKid> = kids.iter().enumerate().filter_map(|(digit, kid)| kid.kid(digit)).collect();
+                node::encode_branch(&kids)
             }
-            Body::Branch { entries, kids } => {
-                let ids: Vec<(usize, Id)> = kids
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(position, kid)| match kid {
-                        Slot::Empty => None,
-                        Slot::Stored(id) => Some((position, *id)),
-                        Slot::Node(node) => Some((position, node.id?)),
-                    })
-                    .collect();
-                let bitmap = ids.iter().fold(0_u64, |bitmap, (position, _)| bitmap | 1 << position);
-                writer.array(3 + ids.len()).uint(KIND_TRIE_BRANCH).uint(*entries).uint(bitmap);
-                ids.iter().for_each(|(_, id)| id.write(&mut writer));
-            }
-        }
-        writer.finish()
-    }
-}
-
-enum Decoded {
-    Bucket(Entries),
-    Branch { entries: u64, kids: Vec<(usize, Id)> },
-}
-
-fn decode(bytes: &[u8]) -> Result<Decoded, CborError> {
-    let mut reader = Reader::new(bytes);
-    let count = reader.array()?;
-    if crate::object::kind(bytes)? == KIND_TRIE_BUCKET {
-        expect_kind(&mut reader, KIND_TRIE_BUCKET)?;
-        let mut bucket = Entries::new();
-        for _ in 1..count {
-            reader.array_of(3)?;
-            let key = reader.bytes()?;
-            if key.len() > KEY_BYTES_MAX || bucket.last_key_value().is_some_and(|(last, _)| last.as_slice() >= key) {
-                return Err(reader.fault(Fault::Rule("a bucket's keys are too long or out of order")));
-            }
-            let data = reader.bytes()?.to_vec();
-            let link = Id::read_option(&mut reader)?;
-            bucket.insert(key.to_vec(), Entry { data, link });
-        }
-        if bucket.is_empty() {
-            return Err(reader.fault(Fault::Rule("a bucket is empty")));
-        }
-        reader.end()?;
-        return Ok(Decoded::Bucket(bucket));
-    }
-    expect_kind(&mut reader, KIND_TRIE_BRANCH)?;
-    let entries = reader.uint()?;
-    let bitmap = reader.uint_max(0xffff, "a branch's bitmap")?;
-    if entries <= BUCKET_MAX as u64 || bitmap == 0 || count != 3 + bitmap.count_ones() as usize {
-        return Err(reader.fault(Fault::Rule("a branch's counts disagree")));
-    }
-    let mut kids = Vec::with_capacity(FANOUT);
-    for position in (0..FANOUT).filter(|position| bitmap >> position & 1 == 1) {
-        kids.push((position, Id::read(&mut reader)?));
-    }
-    reader.end()?;
-    Ok(Decoded::Branch { entries, kids })
-}
-
-pub(crate) fn links(bytes: &[u8]) -> Result<Vec<Link>, CborError> {
-    Ok(match decode(bytes)? {
-        Decoded::Bucket(bucket) => {
-            bucket.values().filter_map(|entry| entry.link).map(|id| (Domain::Object, id)).collect()
-        }
-        Decoded::Branch { kids, .. } => kids.into_iter().map(|(_, id)| (Domain::Node, id)).collect(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Shelf(HashMap<Id, Vec<u8>>);
-
-    impl Objects for Shelf {
-        fn load(&self, domain: Domain, id: &Id) -> Result<Vec<u8>, LoadError> {
-            self.0.get(id).cloned().ok_or(LoadError::Missing { domain, id: *id })
-        }
-    }
-
-    fn entry(n: u16) -> Entry {
-        Entry {
-            data: n.to_le_bytes().to_vec(),
-            link: n.is_multiple_of(3).then(|| Id::of(Domain::Object, &n.to_le_bytes())),
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        /// Against a plain map: same answers, and a root that depends on the content alone.
-        #[test]
-        fn behaves_like_a_map(
-            operations in proptest::collection::vec((0_u16..120, any::<bool>(), any::<u16>(), 0_u8..10), 1..400),
-        ) {
-            let mut shelf = Shelf::default();
-            let mut trie = Trie::default();
-            let mut model = BTreeMap::new();
-            for (key, put, value, reload) in operations {
-                let key = key.to_be_bytes();
-                if put {
-                    prop_assert_eq!(trie.insert(&key, entry(value), &shelf).unwrap(), model.insert(key.to_vec(), entry(value)));
-                } else {
-                    prop_assert_eq!(trie.remove(&key, &shelf).unwrap(), model.remove(key.as_slice()));
-                }
-                if reload == 0 {
-                    let root = trie.root();
-                    shelf.0.extend(trie.take_unsaved());
-                    trie = Trie::stored(root);
-                }
-                prop_assert_eq!(trie.len(&shelf).unwrap(), model.len() as u64);
-            }
-            for key in 0_u16..120 {
-                prop_assert_eq!(trie.get(&key.to_be_bytes(), &shelf).unwrap(), model.get(key.to_be_bytes().as_slice()).cloned());
-            }
-            prop_assert_eq!(&trie.entries(&shelf).unwrap(), &model);
-            let mut rebuilt = Trie::default();
-            for (key, entry) in model.iter().rev() {
-                rebuilt.insert(key, entry.clone(), &shelf).unwrap();
-            }
-            prop_assert_eq!(trie.root(), rebuilt.root());
-            prop_assert_eq!(trie.is_empty(), model.is_empty());
         }
     }
 }
