@@ -12,6 +12,7 @@ manifest=$(cd amalgamation && cargo metadata --format-version 1 --locked --quiet
 source=${manifest%/Cargo.toml}/sqlite3
 [[ -e $source/sqlite3.c ]] || { echo "error: no sqlite3.c in $source" >&2; exit 1; }
 
+# shellcheck disable=SC2054  # the commas are clang's
 options=(
     # A machine has no files, threads, shared libraries or time zone.
     -DSQLITE_OS_OTHER=1
@@ -35,6 +36,6 @@ options=(
     -DSQLITE_MAX_EXPR_DEPTH=500
     -Wl,-z,stack-size=524288
     -isystem "$source"
-    -ffile-prefix-map="$source"=sqlite3
+    "-ffile-prefix-map=$source=sqlite3"
 )
 ../sdk/abide-cc -o "${1:-sqlite.wasm}" "${options[@]}" main.c os.c text.c library.c

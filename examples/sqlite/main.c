@@ -20,15 +20,15 @@ static bool headers;
 
 /* ---- Jobs ---------------------------------------------------------------------------------------------------------------------- */
 
-/* Messages are dealt with one after the other. Almost always at once; but a statement that wants to know the time has to wait for the
- * clock's answer, and whatever comes meanwhile waits behind it. */
+/* Messages are dealt with one after the other. Almost always at once, in the step that brings the message; but a statement that wants to know
+ * the time has to wait for the clock's answer, and whatever comes meanwhile waits behind it. */
 typedef struct job job;
 struct job {
     job *next;
     uint64_t reply;
     bool query;
     bool json;
-    bool time_asked;       /* the clock has answered, or there is no clock */
+    bool time_asked;       /* the clock has answered; it is asked once for a message */
     int statement_number;
     sqlite3_str *rows;
     const char *rest;      /* what of `text` has not been run */
@@ -37,7 +37,13 @@ struct job {
 };
 
 static job *jobs;
-static uint64_t waiting_for; /* the request that the first job waits for; 0: none */
+static uint64_t waiting_for; /* the request that the first job waits for; 0: none, and then there are no jobs either */
+static bool waiting_for_time;
+
+static void ask_time(abide_output *out) {
+    waiting_for = abide_ask_time(out);
+    waiting_for_time = true;
+}
 
 static job *new_job(const abide_input *in) {
     job *new = malloc(sizeof *new + in->payload.size + 1);
@@ -138,10 +144,10 @@ static progress run_sql(job *j, abide_output *out) {
             sqlite3_finalize(statement);
             return fail(j, out, "a query changes nothing; send this as a message");
         }
-        if (!j->query && !j->time_asked && wants_time(statement)) {
+        if (!j->query && !j->time_asked && abide_port("clock") != ABIDE_NO_PORT && wants_time(statement)) {
             sqlite3_finalize(statement);
             j->statement_number--;
-            waiting_for = abide_ask_time(out);
+            ask_time(out);
             return JOB_WAITS;
         }
         int result = run_statement(j, statement);
@@ -203,13 +209,34 @@ static progress start(job *j, abide_output *out) {
 
 /* ---- The machine --------------------------------------------------------------------------------------------------------------- */
 
-static void run_jobs(abide_output *out) {
-    while (jobs != NULL && waiting_for == 0) {
-        job *first = jobs;
-        if ((first->rows == NULL ? start(first, out) : run_sql(first, out)) == JOB_WAITS) return;
-        os_forget_time();
-        jobs = first->next;
-        free_job(first);
+static bool seeded;
+
+static void drop_first(void) {
+    job *first = jobs;
+    jobs = first->next;
+    free_job(first);
+}
+
+static void run_first(abide_output *out) {
+    if ((jobs->rows == NULL ? start(jobs, out) : run_sql(jobs, out)) == JOB_DONE) drop_first();
+    os_forget_time();
+}
+
+static void refuse_first(const abide_input *in, abide_output *out) {
+    char *text = sqlite3_mprintf("from statement %d on: %.*s", jobs->statement_number + 1, (int)in->text.size, in->text.data);
+    refuse(jobs, out, text != NULL ? text : "not done");
+    sqlite3_free(text);
+    drop_first();
+}
+
+/* Jobs that had to wait are run one in a step, and only in steps that settle a request. If such a step is aborted, the request is broken, the
+ * first job is known to be the culprit, and the rest goes on; whereas an abort while dealing with a broken request would halt the machine. */
+static void wait_for_next(abide_output *out) {
+    if (jobs == NULL || waiting_for != 0) return;
+    if (abide_port("clock") != ABIDE_NO_PORT) {
+        ask_time(out);
+    } else {
+        waiting_for = abide_ask_random(out, 1); /* any answer will do */
     }
 }
 
@@ -222,7 +249,7 @@ static void message(const abide_input *in, abide_output *out) {
     job **last = &jobs;
     while (*last != NULL) last = &(*last)->next;
     *last = new;
-    run_jobs(out);
+    if (waiting_for == 0) run_first(out);
 }
 
 /* Queries cannot ask the clock, so for them 'now' is NULL. They see the database as it is, between two jobs or in the middle of one. */
@@ -235,25 +262,38 @@ static void query(const abide_input *in, abide_output *out) {
  * from that, and all that the database ever does follows from what it is sent. */
 static void boot(const abide_input *in, abide_output *out) {
     if (sqlite3_open(":memory:", &db) != SQLITE_OK) __builtin_trap();
-    if (in->genesis.size != 0) {
+    seeded = in->genesis.size != 0 || abide_port("random") == ABIDE_NO_PORT;
+    if (seeded) {
         os_seed(in->genesis.data, in->genesis.size);
     } else {
         waiting_for = abide_ask_random(out, 64);
     }
 }
 
-/* The answer to what was waited for: the time, if a job has begun, else a seed for random numbers. Without an answer (`payload` empty) 'now' is
- * NULL for this job, and random numbers start from a fixed value. */
-static void settled(abide_bytes payload, abide_output *out) {
+static void kept(const abide_input *in, abide_output *out) {
     uint64_t time;
+    bool timed = waiting_for_time && abide_time(in->payload, &time);
     waiting_for = 0;
-    if (jobs != NULL && jobs->rows != NULL) {
-        jobs->time_asked = true;
-        if (abide_time(payload, &time)) os_set_time(time);
-    } else {
-        os_seed(payload.data, payload.size);
+    waiting_for_time = false;
+    if (!seeded) {
+        os_seed(in->payload.data, in->payload.size);
+        seeded = true;
+    } else if (jobs != NULL) {
+        if (timed) os_set_time(time);
+        jobs->time_asked = timed;
+        run_first(out);
     }
-    run_jobs(out);
+    wait_for_next(out);
+}
+
+/* No seed: random numbers start from a fixed value. Nothing else to go on with: the job that waited for it is refused, and if it was the port that
+ * is missing, so is the next one, until none is left. */
+static void broken(const abide_input *in, abide_output *out) {
+    waiting_for = 0;
+    waiting_for_time = false;
+    if (seeded && jobs != NULL) refuse_first(in, out);
+    seeded = true;
+    wait_for_next(out);
 }
 
 static void asker_gone(uint64_t reply) {
@@ -267,10 +307,8 @@ void abide_main(const abide_input *in, abide_output *out) {
     case ABIDE_BOOT: boot(in, out); break;
     case ABIDE_MESSAGE: message(in, out); break;
     case ABIDE_QUERY: query(in, out); break;
-    case ABIDE_KEPT:
-    case ABIDE_BROKEN:
-        if (in->request == waiting_for) settled(in->payload, out);
-        break;
+    case ABIDE_KEPT: kept(in, out); break;
+    case ABIDE_BROKEN: broken(in, out); break;
     case ABIDE_GONE: asker_gone(in->reply); break;
     default: break;
     }
