@@ -1,6 +1,10 @@
-//! A machine at rest.
+//! A machine at rest: the store, the folder it lives in, and what proves that neither is older or other than it should be.
 
 pub mod folder;
 pub mod head;
 pub mod store;
 mod sys;
+
+pub mod branch;
+pub mod journal;
+pub mod objects;

@@ -1,1 +1,17 @@
-//! Placeholder.
+//! A machine in motion: preparing modules, running guests step by step, capturing what they dirty, and the loop that decides what
+//! becomes durable and what may leave.
+//!
+//! Invariants: engine types stay within this crate; clocks, randomness, environment and printing are the caller's.
+
+pub mod prepare;
+
+mod raw;
+pub mod memory;
+
+pub mod engine;
+pub mod guest;
+
+pub mod ledger;
+pub mod body;
+pub mod recover;
+pub mod step_loop;

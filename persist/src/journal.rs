@@ -1,0 +1,385 @@
+//! One branch of a store as a sequence of commits: appending batches, checkpoints among them, and reading them back, proven.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | meta | `format` | [`FORMAT`] as CBOR |
+//! | branches | name | [`crate::branch`] |
+//! | log | branch number (4, big-endian), first seq (8, big-endian) | frame of a batch |
+//! | objects | id | frame of an object |
+//!
+//! A batch proves the one before it by its id, and the branch record proves the last. Appending names the branch's last batch and fails
+//! as a conflict if another one has come between.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use seed::cbor::{self, CborError};
+use seed::object::Link;
+use seed::record::Batch;
+use seed::{Domain, Id, LoadError, Seq};
+use thiserror::Error;
+
+use crate::branch::{Branch, MAIN, NotNext};
+use crate::objects::{FrameError, Framer, Shelf, unframe};
+use crate::store::{CommitError, Reader, Store, StoreError, Table, Writes};
+
+/// The version of everything stored in a machine's folder.
+pub const FORMAT: u64 = 1;
+const FORMAT_KEY: &[u8] = b"format";
+
+/// One branch of a store, positioned at its end.
+pub struct Journal {
+    store: Arc<dyn Store>,
+    framer: Framer,
+    name: String,
+    branch: Option<Branch>,
+}
+
+/// What one commit makes durable.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The batch.
+    pub batch: Batch,
+    /// For a checkpoint: every object that the batch's root needs and no earlier checkpoint holds.
+    pub checkpoint: Option<Vec<(Link, Vec<u8>)>>,
+}
+
+/// Reading a journal failed.
+#[derive(Debug, Error)]
+pub enum JournalError {
+    /// The store failed.
+    #[error("reading the store failed")]
+    Store(#[from] StoreError),
+    /// It has another format.
+    #[error("the store has format {found}; this version reads format {FORMAT}")]
+    Format {
+        /// Its format.
+        found: u64,
+    },
+    /// It has no such branch.
+    #[error("the store has no branch {name}")]
+    NoBranch {
+        /// The name asked for.
+        name: String,
+    },
+    /// The record of a branch is damaged.
+    #[error("the record of branch {name} is damaged")]
+    Branch {
+        /// Its name.
+        name: String,
+        /// Where.
+        source: CborError,
+    },
+    /// A batch is missing.
+    #[error("the batch at seq {seq} is missing from the log")]
+    Missing {
+        /// The seq it should start with.
+        seq: Seq,
+    },
+    /// A batch cannot be decompressed.
+    #[error("the batch at seq {seq} is damaged")]
+    Frame {
+        /// Its first seq.
+        seq: Seq,
+        /// How.
+        source: FrameError,
+    },
+    /// A batch is malformed.
+    #[error("the batch at seq {seq} is malformed")]
+    Batch {
+        /// Its first seq.
+        seq: Seq,
+        /// Where.
+        source: CborError,
+    },
+    /// A batch is not the one that its successor, or the branch, names.
+    #[error("the batch at seq {seq} is {found}, and its successor names {expected}")]
+    Chain {
+        /// Its first seq.
+        seq: Seq,
+        /// What its successor names.
+        expected: Id,
+        /// What it is.
+        found: Id,
+    },
+    /// Batches overlap or leave a gap.
+    #[error("the log has a gap or an overlap at seq {seq}")]
+    Gap {
+        /// Where.
+        seq: Seq,
+    },
+    /// An object is missing or damaged.
+    #[error("an object is missing or damaged")]
+    Object(#[from] LoadError),
+    /// The compressor could not be made.
+    #[error("setting up compression failed")]
+    Compression(#[source] std::io::Error),
+}
+
+impl JournalError {
+    /// Whether what is on disk is not what was written.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_damage(),
+            Self::Object(error) => error.is_damage(),
+            Self::Format { .. } | Self::NoBranch { .. } | Self::Compression(_) => false,
+            _ => true,
+        }
+    }
+}
+
+/// A commit that did not succeed.
+#[derive(Debug, Error)]
+pub enum AppendError {
+    /// The batch does not follow on the branch's last one.
+    #[error("appending to branch {name} at seq {seq} conflicts with its end")]
+    Conflict {
+        /// The branch.
+        name: String,
+        /// The first seq of the batch offered.
+        seq: Seq,
+        /// Why.
+        source: NotNext,
+    },
+    /// The store failed; whether the batch is durable is in the source.
+    #[error("committing the batch at seq {seq} failed")]
+    Commit {
+        /// The first seq of the batch.
+        seq: Seq,
+        /// How.
+        source: CommitError,
+    },
+}
+
+impl Journal {
+    /// The branch `main` of a store, which may be new.
+    ///
+    /// # Errors
+    /// If the store has another format or the branch record is damaged.
+    pub fn open(store: Arc<dyn Store>) -> Result<Self, JournalError> {
+        let framer = Framer::new().map_err(JournalError::Compression)?;
+        let branch = match read_format(store.as_ref())? {
+            None => None,
+            Some(()) => Some(read_branch(store.as_ref(), MAIN)?),
+        };
+        Ok(Self { store, framer, name: MAIN.to_owned(), branch })
+    }
+
+    /// Where the branch stands; nothing before the first commit.
+    #[must_use]
+    pub fn branch(&self) -> Option<&Branch> {
+        self.branch.as_ref()
+    }
+
+    /// The objects of the store.
+    #[must_use]
+    pub fn objects(&self) -> Shelf {
+        Shelf::new(Arc::clone(&self.store))
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Makes a batch durable, and with it a checkpoint if it is one. When this returns, it is on disk.
+    ///
+    /// # Errors
+    /// If the batch does not follow, or the store fails; then nothing more can be appended until the store is opened again.
+    pub fn append(&mut self, commit: &Commit) -> Result<&Branch, AppendError> {
+        let batch = &commit.batch;
+        let encoding = batch.encode();
+        let id = Id::of(Domain::Object, &encoding);
+        let next = Branch::after(self.branch.as_ref(), batch, id, commit.checkpoint.is_some())
+            .map_err(|source| AppendError::Conflict { name: self.name.clone(), seq: batch.first, source })?;
+        let mut writes = Writes::new();
+        if self.branch.is_none() {
+            let mut format = cbor::Writer::new();
+            format.uint(FORMAT);
+            writes.put(Table::Meta, FORMAT_KEY.to_vec(), format.finish());
+        }
+        for ((domain, id), bytes) in commit.checkpoint.iter().flatten() {
+            self.framer.put(&mut writes, *domain, id, bytes);
+        }
+        writes.put(Table::Log, log_key(next.number, batch.first), self.framer.frame(Domain::Object, &encoding));
+        writes.put(Table::Branches, self.name.clone().into_bytes(), next.encode());
+        self.store.commit(&writes).map_err(|source| AppendError::Commit { seq: batch.first, source })?;
+        Ok(self.branch.insert(next))
+    }
+
+    /// The batches after the last checkpoint, proven: what has to be executed again to get to the branch's root.
+    ///
+    /// # Errors
+    /// If one is missing or damaged.
+    pub fn since_checkpoint(&self) -> Result<Vec<Batch>, JournalError> {
+        let Some(branch) = &self.branch else { return Ok(Vec::new()) };
+        let mut batches = Vec::new();
+        let start = Start::After { batch: branch.checkpoint.batch, end: branch.checkpoint.end };
+        each_batch(self.store.as_ref(), branch, start, &mut |batch, _| {
+            batches.push(batch);
+            ControlFlow::Continue(())
+        })?;
+        Ok(batches)
+    }
+}
+
+/// Where reading of the log starts.
+#[derive(Debug, Clone, Copy)]
+pub enum Start {
+    /// After a batch that is known: the first one read must name it.
+    After {
+        /// The batch before the first one read.
+        batch: Id,
+        /// The seq after it.
+        end: Seq,
+    },
+    /// With the batch that holds this seq, whatever came before.
+    At(Seq),
+}
+
+/// Shows every batch of the branch from `start` on, with its id. Each is proven by its successor before it is shown, the last by the branch.
+///
+/// # Errors
+/// If a batch is missing, damaged or out of the chain.
+pub fn each_batch(
+    reader: &(impl Reader + ?Sized),
+    branch: &Branch,
+    start: Start,
+    visit: &mut dyn FnMut(Batch, Id) -> ControlFlow<()>,
+) -> Result<(), JournalError> {
+    let (first, previous) = match start {
+        Start::After { batch, end } => (end, Some(batch)),
+        Start::At(seq) => (first_of(reader, branch, seq)?, None),
+    };
+    if first >= branch.end {
+        let proven = previous.is_none_or(|previous| previous == branch.batch && first == branch.end);
+        return if proven { Ok(()) } else { Err(JournalError::Gap { seq: first }) };
+    }
+    let mut chain = Chain { branch, next: first, previous, held: None, failed: None };
+    reader.scan(Table::Log, &log_key(branch.number, first), &mut |key, frame| {
+        match chain.take(key, frame, visit) {
+            Ok(flow) => flow,
+            Err(error) => {
+                chain.failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    chain.finish(visit)
+}
+
+/// Holds each batch back until its successor has named it.
+struct Chain<'a> {
+    branch: &'a Branch,
+    next: Seq,
+    previous: Option<Id>,
+    held: Option<(Batch, Id)>,
+    failed: Option<JournalError>,
+}
+
+impl Chain<'_> {
+    fn take(
+        &mut self,
+        key: &[u8],
+        frame: &[u8],
+        visit: &mut dyn FnMut(Batch, Id) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, JournalError> {
+        let seq = self.next;
+        if !key.starts_with(&self.branch.number.to_be_bytes()) || seq >= self.branch.end {
+            return Ok(ControlFlow::Break(()));
+        }
+        if key != log_key(self.branch.number, seq) {
+            return Err(JournalError::Missing { seq });
+        }
+        let (batch, id) = decode_batch(seq, frame)?;
+        match (self.held.take(), self.previous) {
+            (Some((held, held_id)), _) => {
+                if batch.previous != Some(held_id) {
+                    let expected = batch.previous.unwrap_or(id);
+                    return Err(JournalError::Chain { seq: held.first, expected, found: held_id });
+                }
+                if visit(held, held_id).is_break() {
+                    self.next = self.branch.end;
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            (None, Some(previous)) if batch.previous != Some(previous) => {
+                return Err(JournalError::Chain { seq, expected: previous, found: batch.previous.unwrap_or(id) });
+            }
+            (None, _) => {}
+        }
+        self.next = batch.end();
+        self.held = Some((batch, id));
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn finish(self, visit: &mut dyn FnMut(Batch, Id) -> ControlFlow<()>) -> Result<(), JournalError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.next != self.branch.end {
+            return Err(JournalError::Missing { seq: self.next });
+        }
+        if let Some((batch, id)) = self.held {
+            if id != self.branch.batch {
+                return Err(JournalError::Chain { seq: batch.first, expected: self.branch.batch, found: id });
+            }
+            let _ = visit(batch, id);
+        }
+        Ok(())
+    }
+}
+
+fn decode_batch(seq: Seq, frame: &[u8]) -> Result<(Batch, Id), JournalError> {
+    let encoding = unframe(Domain::Object, frame).map_err(|source| JournalError::Frame { seq, source })?;
+    let batch = Batch::decode(&encoding).map_err(|source| JournalError::Batch { seq, source })?;
+    if batch.first != seq {
+        return Err(JournalError::Gap { seq });
+    }
+    Ok((batch, Id::of(Domain::Object, &encoding)))
+}
+
+/// The first seq of the batch that holds `seq`.
+fn first_of(reader: &(impl Reader + ?Sized), branch: &Branch, seq: Seq) -> Result<Seq, JournalError> {
+    if seq >= branch.end {
+        return Ok(branch.end);
+    }
+    match reader.at_or_before(Table::Log, &log_key(branch.number, seq))? {
+        Some((key, _)) if key.len() == 12 && key.starts_with(&branch.number.to_be_bytes()) => {
+            let first = key[4..].iter().fold(0, |first, &byte| first << 8 | u64::from(byte));
+            Ok(Seq(first))
+        }
+        _ => Err(JournalError::Missing { seq }),
+    }
+}
+
+/// Checks the store's format; nothing if it has none yet.
+///
+/// # Errors
+/// If it is another one, or the store fails.
+pub fn read_format(reader: &(impl Reader + ?Sized)) -> Result<Option<()>, JournalError> {
+    let Some(bytes) = reader.get(Table::Meta, FORMAT_KEY)? else { return Ok(None) };
+    let mut decoder = cbor::Reader::new(&bytes);
+    match decoder.uint() {
+        Ok(FORMAT) => Ok(Some(())),
+        Ok(found) => Err(JournalError::Format { found }),
+        Err(source) => Err(JournalError::Branch { name: "(format)".to_owned(), source }),
+    }
+}
+
+/// Reads the record of a branch.
+///
+/// # Errors
+/// If there is none, or it is damaged.
+pub fn read_branch(reader: &(impl Reader + ?Sized), name: &str) -> Result<Branch, JournalError> {
+    let bytes = reader
+        .get(Table::Branches, name.as_bytes())?
+        .ok_or_else(|| JournalError::NoBranch { name: name.to_owned() })?;
+    Branch::decode(&bytes).map_err(|source| JournalError::Branch { name: name.to_owned(), source })
+}
+
+fn log_key(branch: u32, first: Seq) -> Vec<u8> {
+    [&branch.to_be_bytes()[..], &first.0.to_be_bytes()].concat()
+}

@@ -1,0 +1,552 @@
+//! A machine's body: its guest, and its image as of the last boundary between batches.
+//!
+//! Between two boundaries the guest runs ahead of the image; [`Body::close`] captures what it dirtied and moves the boundary,
+//! [`Body::rewind`] takes the guest back to it. Captured pages stay in memory until a checkpoint that holds them is durable, so going back never
+//! waits for the disk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use seed::image::{Image, Memory, State, Table};
+use seed::message::{Input, Output};
+use seed::object::{Link, Objects, encode_blob, load_blob};
+use seed::page::{self, PAGE_BYTES, Page, PageBytes};
+use seed::record::{Batch, OutputsHash, Record};
+use seed::tree::PageTree;
+use seed::{Domain, EffectId, Id, LoadError, PageIndex, Seq};
+use thiserror::Error;
+
+use crate::engine::{Code, CodeError, Engine, Mode, Settings};
+use crate::guest::{Fault, Guest, HostFault, Misfit, RestoreError};
+use crate::ledger::{Ledger, Release, Terms, Violation};
+use crate::memory::{Pager, PagerError};
+
+/// Objects that can be loaded from any thread.
+pub type SharedObjects = Arc<dyn Objects + Send + Sync>;
+
+/// Memories with more pages than this (64 MiB) are paged in as they are touched.
+pub const EAGER_PAGES_MAX: u64 = 16_384;
+
+/// A machine's body.
+pub struct Body {
+    engine: Engine,
+    code: Code,
+    objects: SharedObjects,
+    /// As of the last boundary.
+    image: Image,
+    /// `None` before the first step.
+    guest: Option<Guest>,
+    ledger: Ledger,
+    trees: Vec<PageTree>,
+    tables: Vec<Vec<u8>>,
+    captured: Captured,
+    /// The memories of the last durable checkpoint, and of the one that may be in flight.
+    durable: Vec<Memory>,
+    in_flight: Vec<Memory>,
+    lost: OnLost,
+    /// Blobs of tables and programs that no checkpoint holds.
+    blobs: Vec<(Link, Vec<u8>)>,
+}
+
+/// Pages captured since the last durable checkpoint, by memory and index; those that became zero among them.
+#[derive(Default)]
+struct Captured {
+    fresh: HashMap<(usize, PageIndex), Page>,
+    /// Part of a checkpoint that may not be durable yet.
+    in_flight: HashMap<(usize, PageIndex), Page>,
+}
+
+/// A body cannot go on.
+#[derive(Debug, Error)]
+pub enum BodyError {
+    /// An object could not be had.
+    #[error("loading the machine's state failed")]
+    Load(#[from] LoadError),
+    /// The program cannot be run by this version.
+    #[error("the machine's program cannot be run")]
+    Code(#[from] CodeError),
+    /// The host failed.
+    #[error("the host cannot run the machine")]
+    Host(#[from] HostFault),
+    /// The recorded state does not fit the program.
+    #[error("restoring the machine's state failed")]
+    Restore(#[from] RestoreError),
+    /// The image is one that this version cannot run.
+    #[error("the image {what}")]
+    Image {
+        /// What is unusual about it.
+        what: &'static str,
+    },
+    /// Executing steps again gave something else than before.
+    #[error("executing the log again diverged from what is recorded")]
+    Diverged(#[from] Divergence),
+}
+
+/// Executing the log again gave something else than what is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("at seq {seq}: {what}")]
+pub struct Divergence {
+    /// The first seq of the batch, or the step's own where that is known.
+    pub seq: Seq,
+    /// What differs.
+    pub what: Difference,
+}
+
+/// What differs between a record and its execution.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Difference {
+    /// The outputs of a batch.
+    #[error("the outputs are {found}, recorded are {expected}")]
+    Outputs {
+        /// As recorded.
+        expected: Id,
+        /// As executed.
+        found: Id,
+    },
+    /// The root after a batch.
+    #[error("the root is {found}, recorded is {expected}")]
+    Root {
+        /// As recorded.
+        expected: Id,
+        /// As executed.
+        found: Id,
+    },
+    /// A step that was recorded as done faults.
+    #[error("a recorded step fails: {reason}")]
+    Fault {
+        /// How.
+        reason: String,
+    },
+}
+
+impl Body {
+    /// The body of the machine with this root, whose every object `objects` has.
+    ///
+    /// # Errors
+    /// If its image is missing or damaged, or cannot be run here.
+    pub fn restore(
+        settings: &Settings,
+        mode: Mode,
+        objects: SharedObjects,
+        root: &Id,
+        lost: OnLost,
+    ) -> Result<Self, BodyError> {
+        let bytes = objects.load(Domain::Object, root)?;
+        let image = Image::decode(&bytes).map_err(|source| LoadError::Malformed { id: *root, source })?;
+        let process = match image.processes.as_slice() {
+            [process] => process,
+            _ => return Err(BodyError::Image { what: "has another number of processes than one" }),
+        };
+        if image.interface != seed::image::INTERFACE {
+            return Err(BodyError::Image { what: "is for a machine interface that this version does not speak" });
+        }
+        let wasm = load_blob(objects.as_ref(), &image.code)?;
+        let engine = Engine::new(settings, &image.limits, mode)?;
+        let code = engine.load(&image.code, &wasm)?;
+        let ledger = Ledger::stored(&process.ledger);
+        let state = process.state.clone();
+        let mut body = Self {
+            engine,
+            code,
+            objects,
+            image,
+            guest: None,
+            ledger,
+            trees: Vec::new(),
+            tables: Vec::new(),
+            captured: Captured::default(),
+            durable: Vec::new(),
+            in_flight: Vec::new(),
+            lost,
+            blobs: Vec::new(),
+        };
+        if let Some(state) = state {
+            body.durable.clone_from(&state.memories);
+            body.trees = state.memories.iter().map(|memory| PageTree::stored(memory.pages, memory.root)).collect();
+            body.tables = state.tables.iter().map(|table| body.load_table(table)).collect::<Result<_, _>>()?;
+            body.rebuild(&state)?;
+        }
+        Ok(body)
+    }
+
+    /// Puts the limits of a live machine in force, by moving the machine to an engine that has them.
+    ///
+    /// # Errors
+    /// If the state cannot be restored there.
+    pub fn go_live(&mut self, settings: &Settings) -> Result<(), BodyError> {
+        if self.engine.mode == Mode::Live {
+            return Ok(());
+        }
+        let wasm = load_blob(self.objects.as_ref(), &self.image.code)?;
+        self.engine = Engine::new(settings, &self.image.limits, Mode::Live)?;
+        self.code = self.engine.load(&self.image.code, &wasm)?;
+        match self.image.processes[0].state.clone() {
+            Some(state) => self.rebuild(&state),
+            None => Ok(()),
+        }
+    }
+
+    /// The image as of the last boundary.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The machine's root as of the last boundary.
+    #[must_use]
+    pub fn root(&self) -> Id {
+        self.image.root()
+    }
+
+    /// What the machine asked and owes, together with where its entries come from.
+    pub fn ledger(&mut self) -> (&mut Ledger, &dyn Objects) {
+        (&mut self.ledger, self.objects.as_ref())
+    }
+
+    /// Whether the machine's first step is yet to come.
+    #[must_use]
+    pub fn is_unborn(&self) -> bool {
+        self.guest.is_none()
+    }
+
+    /// The input that boots the machine.
+    ///
+    /// # Errors
+    /// If the genesis data is missing or damaged.
+    pub fn boot_input(&self) -> Result<Input, LoadError> {
+        let genesis = load_blob(self.objects.as_ref(), &self.image.genesis)?;
+        Ok(Input::Boot { genesis, grants: self.image.grants.clone(), handover: None })
+    }
+
+    /// Bytes of pages held in memory until a checkpoint holds them.
+    #[must_use]
+    pub fn captured_bytes(&self) -> u64 {
+        (self.captured.fresh.len() * PAGE_BYTES) as u64
+    }
+
+    /// How dirty pages are found.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Runs one step of the guest and nothing else. `input` is encoded.
+    ///
+    /// # Errors
+    /// If the step faults; the guest must then be taken back with [`Self::rewind`].
+    pub fn execute(&mut self, input: &[u8], mode: Mode) -> Result<Vec<u8>, Fault> {
+        if self.guest.is_none() {
+            let mut guest = Guest::new(&self.engine, &self.code)?;
+            guest.set_mode(mode);
+            guest.initialize()?;
+            self.guest = Some(guest);
+        }
+        match &mut self.guest {
+            Some(guest) => {
+                guest.set_mode(mode);
+                guest.step(input)
+            }
+            None => Err(HostFault::Shape { what: "a guest".to_owned() }.into()),
+        }
+    }
+
+    /// Carries out what a step put out. The inner error is a rule that the output breaks; nothing is changed then.
+    ///
+    /// # Errors
+    /// If the store fails or is damaged.
+    pub fn accept(
+        &mut self,
+        input: &Input,
+        key: &[u8],
+        output: &[u8],
+    ) -> Result<Result<Vec<Release>, Violation>, BodyError> {
+        let outputs = match Output::decode_list(output) {
+            Ok(outputs) => outputs,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        if outputs.iter().any(|output| matches!(output, Output::Become { .. })) {
+            return Ok(Err(Violation::Become("this version cannot replace a machine's program".to_owned())));
+        }
+        let objects = self.objects.as_ref();
+        if let Err(violation) = self.ledger.check(input, &outputs, &self.image.limits, objects)? {
+            return Ok(Err(violation));
+        }
+        let terms = Terms { grants: &self.image.grants, limits: &self.image.limits };
+        Ok(Ok(self.ledger.apply(input, key, outputs, terms, objects)?))
+    }
+
+    /// Carries out an abort.
+    ///
+    /// # Errors
+    /// If the store fails or is damaged.
+    pub fn abort(&mut self, input: &Input, key: &[u8], reason: &str) -> Result<Vec<Release>, BodyError> {
+        Ok(self.ledger.abort(input, key, reason, &self.image.limits, self.objects.as_ref())?)
+    }
+
+    /// Logs effects as delivered.
+    ///
+    /// # Errors
+    /// If the store fails or is damaged.
+    pub fn settle(&mut self, effects: &[EffectId]) -> Result<(), BodyError> {
+        Ok(self.ledger.settle(effects, self.objects.as_ref())?)
+    }
+
+    /// Captures what the guest has dirtied and moves the boundary here. The machine's root.
+    ///
+    /// # Errors
+    /// If the store fails or is damaged.
+    pub fn close(&mut self) -> Result<Id, BodyError> {
+        let state = match &mut self.guest {
+            None => None,
+            Some(guest) => {
+                let mut memories = Vec::with_capacity(guest.memories().len());
+                let mut dirty = Vec::new();
+                for (position, memory) in guest.memories().iter().enumerate() {
+                    let pages = u64::from(memory.page_count());
+                    if self.trees.len() == position {
+                        self.trees.push(PageTree::zero(pages));
+                    }
+                    let tree = &mut self.trees[position];
+                    tree.grow(pages);
+                    memory.collect_dirty(&mut dirty).map_err(HostFault::from)?;
+                    for index in dirty.drain(..).map(PageIndex) {
+                        let mut bytes = page::ZERO;
+                        memory.copy_page(index.0, &mut bytes);
+                        let id = page::id(&bytes);
+                        let known = tree.get(index, self.objects.as_ref())?;
+                        if id == known {
+                            continue;
+                        }
+                        tree.set(index, id, self.objects.as_ref())?;
+                        self.captured.fresh.insert((position, index), Arc::new(bytes));
+                    }
+                    memories.push(Memory { pages: tree.pages(), root: tree.root() });
+                }
+                let globals = guest.globals()?;
+                let contents = guest.tables()?;
+                let tables = contents.iter().map(|content| table_of(content)).collect::<Vec<_>>();
+                for (position, content) in contents.iter().enumerate() {
+                    if self.tables.get(position) != Some(content) {
+                        self.blobs.push((tables[position].1, encode_blob(content)));
+                    }
+                }
+                self.tables = contents;
+                Some(State { memories, globals, tables: tables.into_iter().map(|(table, _)| table).collect() })
+            }
+        };
+        let process = &mut self.image.processes[0];
+        process.state = state;
+        process.ledger = self.ledger.roots();
+        Ok(self.image.root())
+    }
+
+    /// Every object that the root of the last boundary needs and no earlier checkpoint holds.
+    #[must_use]
+    pub fn checkpoint(&mut self) -> Vec<(Link, Vec<u8>)> {
+        let mut objects = std::mem::take(&mut self.blobs);
+        for (position, tree) in self.trees.iter_mut().enumerate() {
+            objects.extend(tree.take_unsaved().into_iter().map(|(id, bytes)| ((Domain::Node, id), bytes)));
+            let pages = self.captured.fresh.iter().filter(|((memory, _), _)| *memory == position);
+            objects.extend(
+                pages.filter_map(|(_, page)| Some(((Domain::Page, page::id(page)?), page.as_slice().to_vec()))),
+            );
+        }
+        objects.extend(self.ledger.take_unsaved());
+        let image = self.image.encode();
+        objects.push(((Domain::Object, Id::of(Domain::Object, &image)), image));
+        self.captured.in_flight.extend(self.captured.fresh.drain());
+        self.in_flight = self.image.processes[0].state.as_ref().map_or_else(Vec::new, |state| state.memories.clone());
+        objects
+    }
+
+    /// The last checkpoint is durable.
+    pub fn checkpointed(&mut self) {
+        self.captured.in_flight.clear();
+        self.durable = std::mem::take(&mut self.in_flight);
+        self.ledger.checkpointed();
+    }
+
+    /// Takes the guest back to the last boundary. What the ledger has accepted since stays.
+    ///
+    /// # Errors
+    /// If the state cannot be restored.
+    pub fn rewind(&mut self) -> Result<(), BodyError> {
+        let Some(state) = self.image.processes[0].state.clone() else {
+            self.guest = None;
+            return Ok(());
+        };
+        let tables = state.tables.iter().map(|table| table.elements);
+        let Some(mut guest) = self.guest.take().filter(|guest| guest.has_tables(tables)) else {
+            return self.rebuild(&state);
+        };
+        let mut dirty = Vec::new();
+        for (position, known) in state.memories.iter().enumerate() {
+            guest.shrink_memory(position, known.pages)?;
+            let memory = &guest.memories()[position];
+            memory.collect_dirty(&mut dirty).map_err(HostFault::from)?;
+            for index in dirty.drain(..).map(PageIndex) {
+                let bytes = self.page(position, index)?;
+                memory.write_page(index.0, &bytes);
+            }
+            memory.clean().map_err(HostFault::from)?;
+        }
+        guest.restore(&state.globals, &self.tables)?;
+        self.guest = Some(guest);
+        Ok(())
+    }
+
+    /// Executes a recorded batch again and compares.
+    ///
+    /// # Errors
+    /// If it comes out differently, or cannot be executed.
+    pub fn replay(&mut self, batch: &Batch) -> Result<(), BodyError> {
+        let mut hash = OutputsHash::default();
+        for (position, record) in batch.records.iter().enumerate() {
+            let seq = Seq(batch.first.0 + position as u64);
+            let fault = |reason: String| Divergence { seq, what: Difference::Fault { reason } };
+            match record {
+                Record::Step { input, key, .. } => {
+                    let output = match self.execute(input, Mode::Replay) {
+                        Ok(output) => output,
+                        Err(Fault::Host(fault)) => return Err(fault.into()),
+                        Err(Fault::Abort(abort)) => return Err(fault(abort.to_string()).into()),
+                    };
+                    hash.push(&output);
+                    let input = Input::decode(input).map_err(|error| fault(error.to_string()))?;
+                    if let Err(violation) = self.accept(&input, key, &output)? {
+                        return Err(fault(violation.to_string()).into());
+                    }
+                }
+                Record::Abort { input, key, reason, .. } => {
+                    let input = Input::decode(input).map_err(|error| fault(error.to_string()))?;
+                    self.abort(&input, key, reason)?;
+                }
+                Record::Settle { effects } => self.settle(effects)?,
+                Record::Grant { grants, next_port } => {
+                    self.image.grants.clone_from(grants);
+                    self.image.next_port = *next_port;
+                }
+                Record::Become { .. } => return Err(BodyError::Image { what: "became another, which this version cannot" }),
+                Record::Epoch(_) => {}
+            }
+        }
+        let seq = batch.first;
+        let outputs = hash.finish();
+        if outputs != batch.outputs {
+            let what = Difference::Outputs { expected: batch.outputs, found: outputs };
+            return Err(Divergence { seq, what }.into());
+        }
+        let root = self.close()?;
+        if root != batch.root {
+            let what = Difference::Root { expected: batch.root, found: root };
+            return Err(Divergence { seq, what }.into());
+        }
+        Ok(())
+    }
+
+    /// A new guest, brought to the state of the last boundary.
+    fn rebuild(&mut self, state: &State) -> Result<(), BodyError> {
+        self.guest = None;
+        let mut guest = Guest::new(&self.engine, &self.code)?;
+        if state.memories.len() != guest.memories().len() {
+            return Err(RestoreError::from(Misfit { what: "number of memories" }).into());
+        }
+        for (position, memory) in state.memories.iter().enumerate() {
+            guest.grow_memory(position, memory.pages).map_err(RestoreError::from)?;
+            let target = Arc::clone(&guest.memories()[position]);
+            if memory.pages > EAGER_PAGES_MAX {
+                // Which pages are zero would take a walk of the tree to tell; the pager finds out page by page.
+                let (pager, lost) = (self.pager(position), Arc::clone(&self.lost));
+                let on_lost = Box::new(move |error| lost(error));
+                target.attach_pager(&|_| true, Box::new(pager), on_lost).map_err(HostFault::from)?;
+                continue;
+            }
+            let mut pages = Vec::new();
+            self.trees[position].for_each::<LoadError>(self.objects.as_ref(), &mut |index, _| {
+                pages.push(index);
+                Ok(())
+            })?;
+            for index in pages {
+                let bytes = self.page(position, index)?;
+                target.write_page(index.0, &bytes);
+            }
+            target.clean().map_err(HostFault::from)?;
+        }
+        guest.restore(&state.globals, &self.tables)?;
+        self.guest = Some(guest);
+        Ok(())
+    }
+
+    /// Brings in the pages of a memory as of the last boundary: the last durable checkpoint, and over it what was captured since.
+    fn pager(&self, memory: usize) -> TreePager {
+        let known = self.durable.get(memory).copied().unwrap_or(Memory { pages: 0, root: None });
+        let captured = self.captured.in_flight.iter().chain(&self.captured.fresh);
+        let over = captured.filter(|((of, _), _)| *of == memory).map(|((_, index), page)| (*index, Arc::clone(page)));
+        TreePager {
+            tree: PageTree::stored(known.pages, known.root),
+            over: over.collect(),
+            objects: Arc::clone(&self.objects),
+        }
+    }
+
+    /// A page as of the last boundary.
+    fn page(&mut self, memory: usize, index: PageIndex) -> Result<PageBytes, LoadError> {
+        let id = match self.trees.get_mut(memory) {
+            Some(tree) => tree.get(index, self.objects.as_ref())?,
+            None => None,
+        };
+        let Some(id) = id else { return Ok(page::ZERO) };
+        let captured = &self.captured;
+        if let Some(page) = captured.fresh.get(&(memory, index)).or_else(|| captured.in_flight.get(&(memory, index))) {
+            return Ok(**page);
+        }
+        load_page(self.objects.as_ref(), &id)
+    }
+
+    fn load_table(&self, table: &Table) -> Result<Vec<u8>, BodyError> {
+        let content = load_blob(self.objects.as_ref(), &table.content)?;
+        if content.len() as u64 != table.elements * 4 {
+            return Err(RestoreError::from(Misfit { what: "table" }).into());
+        }
+        Ok(content)
+    }
+}
+
+/// What to do when a page that the guest needs cannot be had: nothing may run on.
+pub type OnLost = Arc<dyn Fn(PagerError) + Send + Sync>;
+
+/// Brings pages of a recorded root in as they are touched.
+struct TreePager {
+    tree: PageTree,
+    over: HashMap<PageIndex, Page>,
+    objects: SharedObjects,
+}
+
+impl Pager for TreePager {
+    fn load(&mut self, page: u32, out: &mut PageBytes) -> Result<(), PagerError> {
+        let index = PageIndex(page);
+        if let Some(captured) = self.over.get(&index) {
+            *out = **captured;
+            return Ok(());
+        }
+        let failed = |error: LoadError| PagerError::Load { page, source: Box::new(error) };
+        let id = self.tree.get(index, self.objects.as_ref()).map_err(failed)?;
+        *out = match id {
+            None => page::ZERO,
+            Some(id) => load_page(self.objects.as_ref(), &id).map_err(failed)?,
+        };
+        Ok(())
+    }
+}
+
+fn load_page(objects: &dyn Objects, id: &Id) -> Result<PageBytes, LoadError> {
+    let bytes = objects.load(Domain::Page, id)?;
+    // An object in the page domain that hashes to its id has the size of a page, or was never one.
+    bytes.try_into().map_err(|_| LoadError::Missing { domain: Domain::Page, id: *id })
+}
+
+fn table_of(content: &[u8]) -> (Table, Link) {
+    let blob = encode_blob(content);
+    let id = Id::of(Domain::Object, &blob);
+    (Table { elements: (content.len() / 4) as u64, content: id }, (Domain::Object, id))
+}

@@ -1,0 +1,240 @@
+//! The WebAssembly engine, switch by switch, and the native code it makes of a prepared module.
+//!
+//! | switch | value | why |
+//! |---|---|---|
+//! | host memory | [`MemoryBank`] | the host must see which pages were written |
+//! | `memory_init_cow` | off | with it, a module with data panics under host memory |
+//! | allocation | on demand | the pooling allocator ignores host memory |
+//! | reservation, guard | 4 GiB, 32 MiB | bounds checks cost nothing |
+//! | `epoch_interruption` | on | stops runaway steps; checked against CPU time, so never a source of differences |
+//! | `consume_fuel` | off | cost is measured, not metered; aborts are logged and not recomputed |
+//! | `max_wasm_stack` | declared limit; four times that in replay | replay must not stop where the live machine did not |
+//! | `cranelift_nan_canonicalization` | off | preparation does it where bits become observable, at a fraction of the cost |
+//! | relaxed SIMD | refused | results differ between CPUs |
+//! | threads, GC, exceptions | refused; features not built in | state that cannot be captured |
+//! | optimisation level | speed | the others are for tests: results are the same |
+//!
+//! Native code is kept in the user's cache folder only, never in a machine or a seed.
+
+use std::fs::{self, DirBuilder, File};
+use std::hash::{Hash, Hasher};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use seed::image::Limits;
+use seed::{Id, Nanos};
+use thiserror::Error;
+use tracing::debug;
+use wasmtime::{Config, InstanceAllocationStrategy, OptLevel};
+
+use crate::memory::{MemoryBank, Tracker};
+use crate::prepare::{PREPARATION_VERSION, Prepared, Refusal, StateMap, prepare};
+use crate::raw;
+
+/// The engine's name and version, as epochs record it.
+pub const ENGINE: &str = "wasmtime 48.0.8";
+const RESERVATION_BYTES: u64 = 4 << 30;
+const GUARD_BYTES: u64 = 32 << 20;
+/// Frames may be larger on another processor or at another optimisation level.
+const REPLAY_STACK_FACTOR: u64 = 4;
+
+/// Tells the CPU time of the calling thread. Clocks belong to the caller.
+pub type Meter = Arc<dyn Fn() -> Nanos + Send + Sync>;
+
+/// Which code generator runs the guest. All give the same results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// Optimised native code.
+    Cranelift,
+    /// Native code, not optimised.
+    CraneliftPlain,
+    /// Portable byte code, interpreted; runs on every processor.
+    Pulley,
+}
+
+/// How guests are run, besides what their images declare.
+#[derive(Clone)]
+pub struct Settings {
+    /// The code generator.
+    pub backend: Backend,
+    /// How dirty pages are found.
+    pub tracker: Tracker,
+    /// Where native code is kept between runs; nowhere if `None`.
+    pub cache: Option<PathBuf>,
+    /// The CPU clock.
+    pub meter: Meter,
+}
+
+/// Whether the limits that only a live machine has are in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// CPU time and native stack as declared.
+    Live,
+    /// What was logged as a step was within its limits: CPU time is free and the stack larger.
+    Replay,
+}
+
+/// An engine for one machine.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: wasmtime::Engine,
+    pub(crate) bank: Arc<MemoryBank>,
+    pub(crate) meter: Meter,
+    pub(crate) mode: Mode,
+    pub(crate) limits: Limits,
+    cache: Option<PathBuf>,
+}
+
+/// A module, ready to be instantiated.
+#[derive(Clone)]
+pub struct Code {
+    pub(crate) module: wasmtime::Module,
+    pub(crate) state: Arc<StateMap>,
+}
+
+/// A program cannot be run.
+#[derive(Debug, Error)]
+pub enum CodeError {
+    /// It cannot be a machine.
+    #[error("the module cannot be a machine")]
+    Refused(#[from] Refusal),
+    /// The engine cannot compile it.
+    #[error("compiling the module failed")]
+    Compile(#[source] EngineError),
+    /// The engine cannot be set up.
+    #[error("setting up the engine failed")]
+    Engine(#[source] EngineError),
+}
+
+/// What the engine says.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct EngineError(String);
+
+impl From<wasmtime::Error> for EngineError {
+    fn from(error: wasmtime::Error) -> Self {
+        Self(format!("{error:#}"))
+    }
+}
+
+impl Engine {
+    /// An engine for a machine with these limits.
+    ///
+    /// # Errors
+    /// If the engine does not accept the configuration on this host.
+    pub fn new(settings: &Settings, limits: &Limits, mode: Mode) -> Result<Self, CodeError> {
+        let bank = Arc::new(MemoryBank::new(settings.tracker));
+        let mut config = Config::new();
+        config
+            .with_host_memory(Arc::clone(&bank) as Arc<dyn wasmtime::MemoryCreator>)
+            .memory_init_cow(false)
+            .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+            .memory_reservation(RESERVATION_BYTES)
+            .memory_guard_size(GUARD_BYTES)
+            .epoch_interruption(true)
+            .consume_fuel(false)
+            .max_wasm_stack(stack_bytes(limits, mode))
+            .wasm_backtrace_max_frames(Some(std::num::NonZeroUsize::MIN.saturating_add(31)))
+            .wasm_multi_memory(true)
+            .wasm_tail_call(true)
+            .wasm_extended_const(true)
+            .wasm_relaxed_simd(false);
+        match settings.backend {
+            Backend::Cranelift => config.cranelift_opt_level(OptLevel::Speed),
+            Backend::CraneliftPlain => config.cranelift_opt_level(OptLevel::None),
+            Backend::Pulley => config
+                .target("pulley64")
+                .map_err(|error| CodeError::Engine(error.into()))?
+                .cranelift_opt_level(OptLevel::Speed),
+        };
+        let inner = wasmtime::Engine::new(&config).map_err(|error| CodeError::Engine(error.into()))?;
+        Ok(Self { inner, bank, meter: Arc::clone(&settings.meter), mode, limits: *limits, cache: settings.cache.clone() })
+    }
+
+    /// Prepares and compiles a module, or takes its native code from the cache. `id` names the module.
+    ///
+    /// # Errors
+    /// If it cannot be a machine, or does not compile.
+    pub fn load(&self, id: &Id, wasm: &[u8]) -> Result<Code, CodeError> {
+        let Prepared { module: bytes, state } = prepare(wasm)?;
+        let path = self.cache_path(id);
+        let cached = path.as_ref().and_then(|path| raw::load_native(&self.inner, path).ok());
+        let module = match cached {
+            Some(module) => module,
+            None => {
+                let module =
+                    wasmtime::Module::new(&self.inner, &bytes).map_err(|error| CodeError::Compile(error.into()))?;
+                if let Some(path) = &path {
+                    // A cache that cannot be written costs time, nothing else.
+                    let kept = keep_native(path, &module);
+                    debug!(path = %path.display(), ?kept, "native code");
+                }
+                module
+            }
+        };
+        Ok(Code { module, state: Arc::new(state) })
+    }
+
+    /// Makes running guests look at their CPU time. To be called every few milliseconds while a step runs.
+    #[must_use]
+    pub fn ticker(&self) -> Ticker {
+        Ticker(self.inner.clone())
+    }
+
+    /// The native stack that a thread needs to run guests, in bytes.
+    #[must_use]
+    pub fn thread_stack_bytes(limits: &Limits) -> usize {
+        stack_bytes(limits, Mode::Replay).saturating_add(2 << 20)
+    }
+
+    fn cache_path(&self, id: &Id) -> Option<PathBuf> {
+        let mut key = Blake3Hasher(blake3::Hasher::new());
+        self.inner.precompile_compatibility_hash().hash(&mut key);
+        key.write(id.as_bytes());
+        key.write_u32(PREPARATION_VERSION);
+        Some(self.cache.as_ref()?.join(format!("{}.native", key.0.finalize().to_hex())))
+    }
+}
+
+/// Interrupts guests of one engine so that they check their CPU time.
+#[derive(Clone)]
+pub struct Ticker(wasmtime::Engine);
+
+impl Ticker {
+    /// One tick.
+    pub fn tick(&self) {
+        self.0.increment_epoch();
+    }
+}
+
+/// Writes native code where [`raw::load_native`] will believe it, whole or not at all.
+fn keep_native(path: &Path, module: &wasmtime::Module) -> Result<(), EngineError> {
+    let failed = |error: std::io::Error| EngineError(error.to_string());
+    let sealed = raw::seal_native(module)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    let draft = path.with_extension(format!("{}.draft", std::process::id()));
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(failed)?;
+    file.write_all(&sealed).map_err(failed)?;
+    fs::rename(&draft, path).map_err(failed)
+}
+
+fn stack_bytes(limits: &Limits, mode: Mode) -> usize {
+    let factor = if mode == Mode::Live { 1 } else { REPLAY_STACK_FACTOR };
+    usize::try_from(limits.stack_bytes.saturating_mul(factor)).unwrap_or(usize::MAX / 2)
+}
+
+/// The engine describes what its code depends on through `Hash`; a cache key wants a hash that nobody can collide.
+struct Blake3Hasher(blake3::Hasher);
+
+impl Hasher for Blake3Hasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.finalize().as_bytes()[..8].iter().fold(0, |hash, &byte| hash << 8 | u64::from(byte))
+    }
+}

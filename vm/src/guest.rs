@@ -1,0 +1,519 @@
+//! A guest: one instance of a prepared module, run one step at a time, its state read and written between steps.
+//!
+//! A guest knows nothing of logs, images or stores. After a fault its state is undefined until it has been restored.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use seed::Nanos;
+use seed::image::{FUNCREF_NULL, Global, Limits};
+use seed::page::PAGE_BYTES;
+use thiserror::Error;
+use wasmtime::{
+    Caller, Extern, Func, Instance, Linker, Ref, ResourceLimiter, Store, Trap, TypedFunc, UpdateDeadline, Val,
+    WasmBacktrace,
+};
+
+use crate::engine::{Code, Engine, EngineError, Meter, Mode};
+use crate::memory::{GuestMemory, MemoryError};
+use crate::prepare::{INIT, REDROP, StateMap, ValueType};
+
+/// One instance.
+pub struct Guest {
+    store: Store<Host>,
+    state: Arc<StateMap>,
+    alloc: TypedFunc<u32, u32>,
+    step: TypedFunc<(u32, u32), u64>,
+    exchange: wasmtime::Memory,
+    memories: Vec<Arc<GuestMemory>>,
+    globals: Vec<wasmtime::Global>,
+    tables: Vec<wasmtime::Table>,
+    functions: Vec<(u32, Func)>,
+    function_of: HashMap<usize, u32>,
+    instance: Instance,
+    mode: Mode,
+    limits: Limits,
+}
+
+/// Why no step happened.
+#[derive(Debug, Error)]
+pub enum Fault {
+    /// The guest's doing: an abort.
+    #[error(transparent)]
+    Abort(#[from] Abort),
+    /// The host's doing: no step happened.
+    #[error(transparent)]
+    Host(#[from] HostFault),
+}
+
+/// How a guest brought its own step to an end. The text is logged and told to askers.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Abort {
+    /// It trapped.
+    #[error("{what}{}", in_function(.function))]
+    Trap {
+        /// What the trap says.
+        what: String,
+        /// The innermost function.
+        function: Option<String>,
+    },
+    /// It ran too long.
+    #[error("the step took more than {limit_ms} ms of CPU time{}", in_function(.function))]
+    Cpu {
+        /// The declared limit, in milliseconds.
+        limit_ms: u64,
+        /// The innermost function when it was stopped.
+        function: Option<String>,
+    },
+    /// It recursed too deep.
+    #[error("the step used more than {limit_bytes} bytes of stack{}", in_function(.function))]
+    Stack {
+        /// The declared limit, in bytes.
+        limit_bytes: u64,
+        /// The innermost function.
+        function: Option<String>,
+    },
+    /// It gave no buffer for the input.
+    #[error("abide_alloc({bytes}) returned {pointer:#x}, where there is no memory of that size")]
+    InputBuffer {
+        /// What was asked for, in bytes.
+        bytes: u64,
+        /// What it returned.
+        pointer: u32,
+    },
+    /// Its output is not in its memory.
+    #[error("the output of {bytes} bytes at {pointer:#x} is outside memory")]
+    OutputBuffer {
+        /// Its length in bytes.
+        bytes: u32,
+        /// Where it should be.
+        pointer: u32,
+    },
+    /// Its output is too large.
+    #[error("the output has {bytes} bytes, more than {limit}")]
+    OutputBytes {
+        /// Its length.
+        bytes: u32,
+        /// The declared limit.
+        limit: u64,
+    },
+}
+
+/// What the host could not do. Nothing is logged; the process stops.
+#[derive(Debug, Error)]
+pub enum HostFault {
+    /// Memory within the declared limit could not be had.
+    #[error("the host has no memory for the machine")]
+    Memory(#[source] EngineError),
+    /// A memory cannot be tracked, restored or resized.
+    #[error("the host cannot handle the machine's memory")]
+    Tracking(#[from] MemoryError),
+    /// The native stack of a replay was not enough for what a live machine did.
+    #[error("the native stack was exhausted while steps were executed again")]
+    Stack,
+    /// The instance could not be made.
+    #[error("the module cannot be instantiated")]
+    Instantiate(#[source] EngineError),
+    /// The engine's own state is not what preparation promised.
+    #[error("the prepared module lacks {what}")]
+    Shape {
+        /// What.
+        what: String,
+    },
+}
+
+/// An instance cannot be brought to a recorded state.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the recorded {what} does not fit the module")]
+pub struct Misfit {
+    /// Of what.
+    pub what: &'static str,
+}
+
+struct Host {
+    limits: Limits,
+    meter: Meter,
+    /// CPU time at which the running step is stopped.
+    deadline: Nanos,
+    memory_bytes: u64,
+    table_elements: u64,
+}
+
+#[derive(Debug, Error)]
+#[error("out of CPU time")]
+struct OutOfTime;
+
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct OutOfMemory(String);
+
+impl Guest {
+    /// An instance in the state that instantiation leaves: neither initialised nor restored.
+    ///
+    /// # Errors
+    /// If it cannot be made; too large a minimum of memories or tables is among the reasons.
+    pub fn new(engine: &Engine, code: &Code) -> Result<Self, HostFault> {
+        let instantiate = |error: wasmtime::Error| HostFault::Instantiate(error.into());
+        let limits = engine.limits;
+        let host = Host {
+            limits,
+            meter: Arc::clone(&engine.meter),
+            deadline: Nanos(u64::MAX),
+            memory_bytes: 0,
+            table_elements: 0,
+        };
+        let mut store = Store::new(&engine.inner, host);
+        store.limiter(|host| host);
+        store.epoch_deadline_callback(|context| {
+            let host = context.data();
+            if (host.meter)() >= host.deadline { Err(OutOfTime.into()) } else { Ok(UpdateDeadline::Continue(1)) }
+        });
+        store.set_epoch_deadline(1);
+        let mut linker = Linker::new(&engine.inner);
+        linker.func_wrap("abide", "blake3_256", blake3_256).map_err(instantiate)?;
+        let (instance, memories) = engine.bank.watch(|| linker.instantiate(&mut store, &code.module));
+        let instance = instance.map_err(instantiate)?;
+        let state = Arc::clone(&code.state);
+        let lack = |what: &str| HostFault::Shape { what: what.to_owned() };
+        let alloc = instance.get_typed_func(&mut store, "abide_alloc").map_err(|_| lack("abide_alloc"))?;
+        let step = instance.get_typed_func(&mut store, "abide_step").map_err(|_| lack("abide_step"))?;
+        let exchange = instance.get_memory(&mut store, "memory").ok_or_else(|| lack("memory"))?;
+        let globals = state
+            .globals
+            .iter()
+            .map(|global| instance.get_global(&mut store, &global.export).ok_or_else(|| lack(&global.export)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let tables = state
+            .tables
+            .iter()
+            .map(|table| instance.get_table(&mut store, &table.export).ok_or_else(|| lack(&table.export)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let functions = state
+            .functions
+            .iter()
+            .map(|function| {
+                let found = instance.get_func(&mut store, &function.export).ok_or_else(|| lack(&function.export))?;
+                Ok((function.index, found))
+            })
+            .collect::<Result<Vec<_>, HostFault>>()?;
+        let function_of = functions.iter().map(|(index, func)| (func.to_raw(&mut store) as usize, *index)).collect();
+        if memories.len() != state.memories.len() {
+            return Err(lack("a memory"));
+        }
+        let mode = engine.mode;
+        Ok(Self {
+            store,
+            state,
+            alloc,
+            step,
+            exchange,
+            memories,
+            globals,
+            tables,
+            functions,
+            function_of,
+            instance,
+            mode,
+            limits,
+        })
+    }
+
+    /// Runs what runs once in a machine's life: active segments, the start function, `_initialize`.
+    ///
+    /// # Errors
+    /// If that faults.
+    pub fn initialize(&mut self) -> Result<(), Fault> {
+        self.start_clock();
+        self.run_export(INIT)?;
+        if self.state.initialize {
+            self.run_export("_initialize")?;
+        }
+        Ok(())
+    }
+
+    /// One step: the input in, the output out.
+    ///
+    /// # Errors
+    /// If it faults; the guest must then be restored.
+    pub fn step(&mut self, input: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.start_clock();
+        let bytes = input.len() as u64;
+        let length = u32::try_from(bytes).map_err(|_| Abort::InputBuffer { bytes, pointer: 0 })?;
+        let pointer = self.alloc.call(&mut self.store, length).map_err(|error| self.fault(error))?;
+        if self.exchange.write(&mut self.store, pointer as usize, input).is_err() {
+            return Err(Abort::InputBuffer { bytes, pointer }.into());
+        }
+        let packed = self.step.call(&mut self.store, (pointer, length)).map_err(|error| self.fault(error))?;
+        let (pointer, length) = ((packed >> 32) as u32, (packed & 0xffff_ffff) as u32);
+        if u64::from(length) > self.limits.output_bytes {
+            return Err(Abort::OutputBytes { bytes: length, limit: self.limits.output_bytes }.into());
+        }
+        let start = pointer as usize;
+        match self.exchange.data(&self.store).get(start..start.saturating_add(length as usize)) {
+            Some(output) => Ok(output.to_vec()),
+            None => Err(Abort::OutputBuffer { bytes: length, pointer }.into()),
+        }
+    }
+
+    /// Puts the limits that only a live machine has in force, or out of it. The native stack stays as it is.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
+    }
+
+    /// The memories, in the order of the state map.
+    #[must_use]
+    pub(crate) fn memories(&self) -> &[Arc<GuestMemory>] {
+        &self.memories
+    }
+
+    /// The values of the mutable globals.
+    ///
+    /// # Errors
+    /// If one refers to a function that preparation did not foresee.
+    pub fn globals(&mut self) -> Result<Vec<Global>, HostFault> {
+        let globals = self.globals.clone();
+        globals
+            .iter()
+            .map(|global| {
+                Ok(match global.get(&mut self.store) {
+                    Val::I32(value) => Global::I32(value.cast_unsigned()),
+                    Val::I64(value) => Global::I64(value.cast_unsigned()),
+                    Val::F32(bits) => Global::F32(bits),
+                    Val::F64(bits) => Global::F64(bits),
+                    Val::V128(bits) => Global::V128(bits.as_u128()),
+                    Val::FuncRef(func) => Global::Funcref(self.index_of(func)?),
+                    _ => return Err(HostFault::Shape { what: "a capturable global".to_owned() }),
+                })
+            })
+            .collect()
+    }
+
+    /// The elements of the tables that can change, each as the bytes of its blob.
+    ///
+    /// # Errors
+    /// If one refers to a function that preparation did not foresee.
+    pub fn tables(&mut self) -> Result<Vec<Vec<u8>>, HostFault> {
+        let tables = self.tables.clone();
+        tables
+            .iter()
+            .map(|table| {
+                let mut content = Vec::new();
+                for element in 0..table.size(&self.store) {
+                    let index = match table.get(&mut self.store, element) {
+                        Some(Ref::Func(func)) => self.index_of(func)?,
+                        _ => return Err(HostFault::Shape { what: "a capturable table".to_owned() }),
+                    };
+                    content.extend_from_slice(&index.to_le_bytes());
+                }
+                Ok(content)
+            })
+            .collect()
+    }
+
+    /// Whether tables have these sizes, in elements: only then can the guest be restored in place.
+    #[must_use]
+    pub fn has_tables(&self, elements: impl Iterator<Item = u64>) -> bool {
+        self.tables.iter().map(|table| table.size(&self.store)).eq(elements)
+    }
+
+    /// Takes growth of memory `index` back to `pages` of 4 KiB.
+    ///
+    /// # Errors
+    /// If the host fails.
+    pub fn shrink_memory(&mut self, index: usize, pages: u64) -> Result<(), HostFault> {
+        let lack = || HostFault::Shape { what: "a memory".to_owned() };
+        let handle = self.memories.get(index).ok_or_else(lack)?;
+        let (before, bytes) = (handle.byte_size(), pages * PAGE_BYTES as u64);
+        if before <= bytes {
+            return Ok(());
+        }
+        handle.shrink_to(bytes)?;
+        let host = self.store.data_mut();
+        host.memory_bytes = host.memory_bytes.saturating_sub(before - bytes);
+        // The engine keeps its own copy of the size; growing by nothing makes it look again.
+        let export = &self.state.memories[index].export;
+        let memory = self.instance.get_memory(&mut self.store, export).ok_or_else(lack)?;
+        memory.grow(&mut self.store, 0).map_err(|error| HostFault::Instantiate(error.into()))?;
+        Ok(())
+    }
+
+    /// Grows memory `index` to `pages` of 4 KiB, as its program once did.
+    ///
+    /// # Errors
+    /// If that is not a size it can have.
+    pub fn grow_memory(&mut self, index: usize, pages: u64) -> Result<(), Misfit> {
+        let misfit = Misfit { what: "memory size" };
+        let state = self.state.memories.get(index).ok_or_else(|| misfit.clone())?;
+        let memory = self.instance.get_memory(&mut self.store, &state.export).ok_or_else(|| misfit.clone())?;
+        let wasm_pages = pages / seed::page::PAGES_PER_WASM_PAGE;
+        let missing = wasm_pages.checked_sub(memory.size(&self.store)).ok_or_else(|| misfit.clone())?;
+        if missing > 0 {
+            memory.grow(&mut self.store, missing).map_err(|_| misfit.clone())?;
+        }
+        if self.memories[index].byte_size() == pages * PAGE_BYTES as u64 { Ok(()) } else { Err(misfit) }
+    }
+
+    /// Sets globals and tables, and drops again the segments that were dropped. Memories are restored through [`Self::memories`].
+    ///
+    /// # Errors
+    /// If they do not fit the module.
+    pub fn restore(&mut self, globals: &[Global], tables: &[Vec<u8>]) -> Result<(), RestoreError> {
+        if globals.len() != self.globals.len() {
+            return Err(Misfit { what: "number of globals" }.into());
+        }
+        for (position, value) in globals.iter().enumerate() {
+            let value = match (self.state.globals[position].ty, value) {
+                (ValueType::I32, Global::I32(bits)) => Val::I32(bits.cast_signed()),
+                (ValueType::I64, Global::I64(bits)) => Val::I64(bits.cast_signed()),
+                (ValueType::F32, Global::F32(bits)) => Val::F32(*bits),
+                (ValueType::F64, Global::F64(bits)) => Val::F64(*bits),
+                (ValueType::V128, Global::V128(bits)) => Val::V128((*bits).into()),
+                (ValueType::FuncRef, Global::Funcref(index)) => Val::FuncRef(self.function(*index)?),
+                _ => return Err(Misfit { what: "type of a global" }.into()),
+            };
+            let global = self.globals[position];
+            global.set(&mut self.store, value).map_err(|_| Misfit { what: "value of a global" })?;
+        }
+        if tables.len() != self.tables.len() {
+            return Err(Misfit { what: "number of tables" }.into());
+        }
+        for (position, content) in tables.iter().enumerate() {
+            let table = self.tables[position];
+            let misfit = Misfit { what: "table" };
+            let elements = (content.len() / 4) as u64;
+            let missing = elements.checked_sub(table.size(&self.store)).ok_or_else(|| misfit.clone())?;
+            if missing > 0 {
+                table.grow(&mut self.store, missing, Ref::Func(None)).map_err(|_| misfit.clone())?;
+            }
+            for (element, index) in content.chunks_exact(4).enumerate() {
+                let index = u32::from_le_bytes([index[0], index[1], index[2], index[3]]);
+                let value = Ref::Func(self.function(index)?);
+                table.set(&mut self.store, element as u64, value).map_err(|_| misfit.clone())?;
+            }
+        }
+        self.start_clock();
+        self.run_export(REDROP)?;
+        Ok(())
+    }
+
+    /// The name of a function, if the module has one for it.
+    #[must_use]
+    pub fn function_name(&self, index: u32) -> Option<String> {
+        self.state.function_name(index)
+    }
+
+    fn run_export(&mut self, name: &str) -> Result<(), Fault> {
+        let function: TypedFunc<(), ()> = self
+            .instance
+            .get_typed_func(&mut self.store, name)
+            .map_err(|_| HostFault::Shape { what: name.to_owned() })?;
+        function.call(&mut self.store, ()).map_err(|error| self.fault(error))
+    }
+
+    fn start_clock(&mut self) {
+        let deadline = match self.mode {
+            Mode::Live => (self.store.data().meter)().plus(self.limits.step_cpu()),
+            Mode::Replay => Nanos(u64::MAX),
+        };
+        self.store.data_mut().deadline = deadline;
+        self.store.set_epoch_deadline(1);
+    }
+
+    fn fault(&self, error: wasmtime::Error) -> Fault {
+        let function = error.downcast_ref::<WasmBacktrace>().and_then(|trace| self.innermost(trace));
+        if error.downcast_ref::<OutOfTime>().is_some() {
+            return Abort::Cpu { limit_ms: self.limits.step_cpu_ms, function }.into();
+        }
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::StackOverflow) if self.mode == Mode::Replay => HostFault::Stack.into(),
+            Some(Trap::StackOverflow) => Abort::Stack { limit_bytes: self.limits.stack_bytes, function }.into(),
+            Some(trap) => Abort::Trap { what: trap.to_string(), function }.into(),
+            None if error.downcast_ref::<OutOfMemory>().is_some() => HostFault::Memory(error.into()).into(),
+            None => Abort::Trap { what: error.root_cause().to_string(), function }.into(),
+        }
+    }
+
+    fn innermost(&self, trace: &WasmBacktrace) -> Option<String> {
+        let frame = trace.frames().first()?;
+        let index = frame.func_index();
+        Some(self.function_name(index).unwrap_or_else(|| format!("function {index}")))
+    }
+
+    fn index_of(&mut self, func: Option<Func>) -> Result<u32, HostFault> {
+        let Some(func) = func else { return Ok(FUNCREF_NULL) };
+        let raw = func.to_raw(&mut self.store) as usize;
+        self.function_of.get(&raw).copied().ok_or_else(|| HostFault::Shape { what: "an escaped function".to_owned() })
+    }
+
+    fn function(&self, index: u32) -> Result<Option<Func>, Misfit> {
+        if index == FUNCREF_NULL {
+            return Ok(None);
+        }
+        match self.functions.iter().find(|(known, _)| *known == index) {
+            Some((_, func)) => Ok(Some(*func)),
+            None => Err(Misfit { what: "function reference" }),
+        }
+    }
+}
+
+/// Restoring failed.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// The recorded state does not fit the module.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+    /// Dropping segments again faulted.
+    #[error("the module's segments cannot be dropped again")]
+    Redrop(#[from] Fault),
+}
+
+impl ResourceLimiter for Host {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let grown = self.memory_bytes.saturating_add(desired.saturating_sub(current) as u64);
+        let addressable = desired as u64 <= 1 << 32;
+        if grown > self.limits.memory_bytes || !addressable || maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        self.memory_bytes = grown;
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        // Within the declared limit growth must succeed everywhere; where the host cannot, no step happened.
+        Err(OutOfMemory(error.to_string()).into())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let grown = self.table_elements.saturating_add(desired.saturating_sub(current) as u64);
+        if grown > self.limits.table_elements || maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        self.table_elements = grown;
+        Ok(true)
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        Err(OutOfMemory(error.to_string()).into())
+    }
+}
+
+/// Pure import 1: BLAKE3-256 of guest memory into guest memory.
+fn blake3_256(mut caller: Caller<'_, Host>, pointer: u32, length: u32, out: u32) -> wasmtime::Result<()> {
+    let Some(Extern::Memory(memory)) = caller.get_export("memory") else { return Err(Trap::MemoryOutOfBounds.into()) };
+    let data = memory.data_mut(&mut caller);
+    let start = pointer as usize;
+    let hash = match data.get(start..start.saturating_add(length as usize)) {
+        Some(bytes) => blake3::hash(bytes),
+        None => return Err(Trap::MemoryOutOfBounds.into()),
+    };
+    let out = out as usize;
+    match data.get_mut(out..out.saturating_add(32)) {
+        Some(slot) => slot.copy_from_slice(hash.as_bytes()),
+        None => return Err(Trap::MemoryOutOfBounds.into()),
+    }
+    Ok(())
+}
+
+fn in_function(function: &Option<String>) -> String {
+    function.as_ref().map_or_else(String::new, |name| format!(" (in {name})"))
+}
