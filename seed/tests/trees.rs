@@ -125,7 +125,9 @@ fn malformed_nodes_are_refused() {
         links(Domain::Node, &writer.finish())
     };
     assert_eq!(node(0, 0b101, 2).unwrap(), [(Domain::Page, id); 2]);
-    assert_eq!(node(3, u64::MAX, FANOUT).unwrap(), [(Domain::Node, id); FANOUT]);
+    assert_eq!(node(2, u64::MAX, FANOUT).unwrap(), [(Domain::Node, id); FANOUT]);
+    assert_eq!(node(3, 0b1111, 4).unwrap(), [(Domain::Node, id); 4]);
+    assert!(node(3, 0b1_0000, 1).is_err(), "no memory has more than 2^20 pages");
     assert!(node(0, 0, 0).is_err());
     assert!(node(0, 0b101, 1).is_err());
     assert!(node(0, 0b101, 3).is_err());

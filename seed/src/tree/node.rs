@@ -3,6 +3,7 @@
 use super::{FANOUT, FANOUT_BITS, LEVEL_MAX};
 use crate::cbor::{CborError, Fault, Reader, Writer};
 use crate::object::{KIND_TREE_NODE, Link, expect_kind};
+use crate::page::PAGE_COUNT_MAX;
 use crate::{Domain, Id};
 
 /// A stored node.
@@ -39,8 +40,12 @@ impl TreeNode {
         for position in (0..FANOUT).filter(|position| bitmap >> position & 1 == 1) {
             kids.push((position, Id::read(&mut reader)?));
         }
+        let node = Self { level, kids };
+        if !node.fits(0, PAGE_COUNT_MAX) {
+            return Err(reader.fault(Fault::Rule("a tree node has pages that no memory has")));
+        }
         reader.end()?;
-        Ok(Self { level, kids })
+        Ok(node)
     }
 
     /// Whether every child lies within a memory of `pages` pages, if this node's first page is `first`.
