@@ -8,3 +8,5 @@ mod sys;
 pub mod branch;
 pub mod journal;
 pub mod objects;
+pub mod machine;
+pub mod verify;
