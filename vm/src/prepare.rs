@@ -13,6 +13,8 @@ mod plan;
 mod refusal;
 mod state;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 pub use self::names::Shown;
 pub use self::refusal::{Construct, FunctionPlace, Mistaken, Place, Refusal, Signature};
@@ -56,13 +58,5 @@ struct Pass {
 }
 
 /// In order. Edits of an earlier pass come first where two edit the same place.
-const PASSES: &[Pass] = &[
-    Pass {
-        applies: nan::applies,
-        run: nan::run,
-    },
-    Pass {
-        applies: drops::applies,
-        run: drops::run,
-    },
-];
+const PASSES: &[Pass] =
+    &[Pass { applies: nan::applies, run: nan::run }, Pass { applies: drops::applies, run: drops::run }];

@@ -21,7 +21,8 @@ pub(super) fn init(survey: &Survey<'_>, plan: &Plan) -> wasmparser::Result<Funct
     let mut code = Function::new([]);
     for (index, element) in (0..).zip(survey.sections.elements.iter().flat_map(|section| section.clone())) {
         let element = element?;
-        let (ElementKind::Active { offset_expr, .. }, Some(table)) = (&element.kind, is_active_in(&element.kind)) else {
+        let (ElementKind::Active { offset_expr, .. }, Some(table)) = (&element.kind, is_active_in(&element.kind))
+        else {
             continue;
         };
         if plan.stays_active(&element.kind) {
@@ -32,29 +33,19 @@ pub(super) fn init(survey: &Survey<'_>, plan: &Plan) -> wasmparser::Result<Funct
             ElementItems::Expressions(_, items) => items.count(),
         };
         range(survey.wasm, &mut code, offset_expr, count);
-        code.instruction(&Instruction::TableInit {
-            elem_index: index,
-            table,
-        });
+        code.instruction(&Instruction::TableInit { elem_index: index, table });
         code.instruction(&Instruction::ElemDrop(index));
         mark(&mut code, plan.element_flags.get(&index));
     }
     for (index, data) in (0..).zip(survey.sections.data.iter().flat_map(|section| section.clone())) {
         let data = data?;
-        let DataKind::Active {
-            memory_index,
-            offset_expr,
-        } = &data.kind
-        else {
+        let DataKind::Active { memory_index, offset_expr } = &data.kind else {
             continue;
         };
         // Validation bounds a module to less than 4 GiB, and survey to much less.
         let count = u32::try_from(data.data.len()).unwrap_or(u32::MAX);
         range(survey.wasm, &mut code, offset_expr, count);
-        code.instruction(&Instruction::MemoryInit {
-            mem: *memory_index,
-            data_index: index,
-        });
+        code.instruction(&Instruction::MemoryInit { mem: *memory_index, data_index: index });
         code.instruction(&Instruction::DataDrop(index));
         mark(&mut code, plan.data_flags.get(&index));
     }

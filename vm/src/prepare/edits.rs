@@ -35,11 +35,7 @@ enum Side {
 impl Edits {
     /// No edits, of a function that has so many parameters and locals.
     pub(super) fn new(locals: u32) -> Self {
-        Self {
-            locals,
-            added: Vec::new(),
-            insertions: Vec::new(),
-        }
+        Self { locals, added: Vec::new(), insertions: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -95,7 +91,8 @@ impl Edits {
         }
         locals.extend(self.added.iter().map(|(ty, _)| (1, *ty)));
         let mut edited = Function::new(locals).into_raw_body();
-        let code = body.get_binary_reader_for_operators().map_err(refused)?.range();
+        let code_start = body.get_binary_reader_for_operators().map_err(refused)?.original_position();
+        let code = code_start..body.range().end;
         let mut copied = code.start;
         for insertion in &self.insertions {
             edited.extend_from_slice(bytes(wasm, copied..insertion.at));

@@ -81,11 +81,7 @@ fn globals(survey: &Survey<'_>, plan: &Plan) -> Reencoded<GlobalSection> {
     if let Some(section) = survey.sections.globals.clone() {
         RoundtripReencoder.parse_global_section(&mut globals, section)?;
     }
-    let flag = GlobalType {
-        val_type: ValType::I32,
-        mutable: true,
-        shared: false,
-    };
+    let flag = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
     for global in &plan.state.globals {
         if global.role != GlobalRole::Program {
             globals.global(flag, &ConstExpr::i32_const(0));

@@ -25,11 +25,7 @@ pub(super) struct Interface {
 
 /// Refuses every import that is not a pure function with its type.
 pub(super) fn check_import(import: &Import<'_>, types: TypesRef<'_>) -> Result<(), Refusal> {
-    let refused = |kind| Refusal::Import {
-        module: Shown::new(import.module),
-        name: Shown::new(import.name),
-        kind,
-    };
+    let refused = |kind| Refusal::Import { module: Shown::new(import.module), name: Shown::new(import.name), kind };
     let type_index = match import.ty {
         TypeRef::Func(index) | TypeRef::FuncExact(index) => index,
         TypeRef::Memory(_) => return Err(refused("memory")),
@@ -37,9 +33,7 @@ pub(super) fn check_import(import: &Import<'_>, types: TypesRef<'_>) -> Result<(
         TypeRef::Global(_) => return Err(refused("global")),
         TypeRef::Tag(_) => return Err(refused("tag")),
     };
-    let known = PURE_IMPORTS
-        .iter()
-        .find(|(name, ..)| import.module == "abide" && import.name == *name);
+    let known = PURE_IMPORTS.iter().find(|(name, ..)| import.module == "abide" && import.name == *name);
     let Some((name, params, results)) = known else {
         return Err(refused("function"));
     };
@@ -60,10 +54,8 @@ pub(super) fn check_exports(exports: &[Export<'_>], types: TypesRef<'_>) -> Resu
         return Err(Refusal::ExportReserved(Shown::new(export.name)));
     }
     let find = |name| exports.iter().find(|export| export.name == name);
-    let memory = find("memory").ok_or_else(|| Refusal::ExportMissing {
-        name: "memory",
-        expected: memory_signature(),
-    })?;
+    let memory =
+        find("memory").ok_or_else(|| Refusal::ExportMissing { name: "memory", expected: memory_signature() })?;
     if memory.kind != ExternalKind::Memory {
         return Err(Refusal::ExportType {
             name: "memory",
@@ -72,20 +64,15 @@ pub(super) fn check_exports(exports: &[Export<'_>], types: TypesRef<'_>) -> Resu
         });
     }
     for (name, ty) in [("abide_alloc", ALLOC), ("abide_step", STEP)] {
-        let export = find(name).ok_or_else(|| Refusal::ExportMissing {
-            name,
-            expected: function_signature(ty.0, ty.1),
-        })?;
+        let export =
+            find(name).ok_or_else(|| Refusal::ExportMissing { name, expected: function_signature(ty.0, ty.1) })?;
         check_function(name, export, ty, types)?;
     }
     let initialize = find("_initialize");
     if let Some(export) = initialize {
         check_function("_initialize", export, INITIALIZE, types)?;
     }
-    Ok(Interface {
-        exchange: memory.index,
-        initialize: initialize.is_some(),
-    })
+    Ok(Interface { exchange: memory.index, initialize: initialize.is_some() })
 }
 
 fn check_function(
@@ -99,11 +86,7 @@ fn check_function(
     {
         return Ok(());
     }
-    Err(Refusal::ExportType {
-        name,
-        found: signature(export, types),
-        expected: function_signature(params, results),
-    })
+    Err(Refusal::ExportType { name, found: signature(export, types), expected: function_signature(params, results) })
 }
 
 fn function_type<'a>(export: &Export<'_>, types: TypesRef<'a>) -> Option<&'a FuncType> {
@@ -117,10 +100,8 @@ fn memory_signature() -> Signature {
 
 fn signature(export: &Export<'_>, types: TypesRef<'_>) -> Signature {
     match export.kind {
-        ExternalKind::Func | ExternalKind::FuncExact => function_type(export, types).map_or_else(
-            || Signature("a function".to_owned()),
-            |ty| function_signature(ty.params(), ty.results()),
-        ),
+        ExternalKind::Func | ExternalKind::FuncExact => function_type(export, types)
+            .map_or_else(|| Signature("a function".to_owned()), |ty| function_signature(ty.params(), ty.results())),
         ExternalKind::Memory => memory_signature(),
         ExternalKind::Table => Signature("a table".to_owned()),
         ExternalKind::Global => Signature("a global".to_owned()),

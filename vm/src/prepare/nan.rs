@@ -1,6 +1,8 @@
 //! The pass that settles NaNs.
 
 mod canonical;
+mod flow;
+mod graph;
 mod operations;
 
 use wasmparser::Operator;
@@ -23,7 +25,13 @@ pub(super) fn applies(facts: BodyFacts) -> bool {
 
 /// Settles the NaNs of a body.
 pub(super) fn run(_: &Plan, body: &Body<'_>, edits: &mut Edits) -> wasmparser::Result<()> {
-    eager(body, edits)
+    let Some(graph) = flow::graph(body)? else {
+        return eager(body, edits);
+    };
+    for (after, (kind, sign)) in graph.solve() {
+        canonical::insert(edits, after, kind, sign);
+    }
+    Ok(())
 }
 
 /// Settles every NaN where it is made.

@@ -33,25 +33,17 @@ pub(super) fn plan(survey: &Survey<'_>) -> wasmparser::Result<Plan> {
     let mut flag = |role: GlobalRole, export: String| {
         let index = next;
         next += 1;
-        globals.push(GlobalState {
-            index,
-            export,
-            ty: ValueType::I32,
-            role,
-        });
+        globals.push(GlobalState { index, export, ty: ValueType::I32, role });
         index
     };
     // Whether a segment is dropped shows only in what `memory.init` and `table.init` do with it.
     let data_flags = survey.uses.data_read.iter();
-    let data_flags = data_flags
-        .map(|n| (*n, flag(GlobalRole::DataDropped(*n), format!("abide:d{n}"))))
-        .collect();
+    let data_flags = data_flags.map(|n| (*n, flag(GlobalRole::DataDropped(*n), format!("abide:d{n}")))).collect();
     let captured_tables = survey.uses.tables_written.clone();
     let droppable = droppable_elements(survey, &captured_tables)?;
     let element_flags = survey.uses.elements_read.intersection(&droppable);
-    let element_flags = element_flags
-        .map(|n| (*n, flag(GlobalRole::ElementDropped(*n), format!("abide:e{n}"))))
-        .collect();
+    let element_flags =
+        element_flags.map(|n| (*n, flag(GlobalRole::ElementDropped(*n), format!("abide:e{n}")))).collect();
 
     let init = types.function_count();
     let redrop = init + 1;
@@ -66,23 +58,11 @@ pub(super) fn plan(survey: &Survey<'_>) -> wasmparser::Result<Plan> {
         exchange: survey.interface.exchange,
         globals,
         tables,
-        functions: functions
-            .map(|index| FunctionState {
-                index: *index,
-                export: format!("abide:f{index}"),
-            })
-            .collect(),
+        functions: functions.map(|index| FunctionState { index: *index, export: format!("abide:f{index}") }).collect(),
         initialize: survey.interface.initialize,
         names,
     };
-    Ok(Plan {
-        state,
-        data_flags,
-        element_flags,
-        init,
-        redrop,
-        captured_tables,
-    })
+    Ok(Plan { state, data_flags, element_flags, init, redrop, captured_tables })
 }
 
 impl Plan {

@@ -113,11 +113,7 @@ impl Refusal {
     pub(super) fn of_validation(wasm: &[u8], source: BinaryReaderError) -> Self {
         let place = Place::of(wasm, source.offset());
         match Construct::of(&source) {
-            Some(construct) => Self::Construct {
-                construct,
-                place,
-                source,
-            },
+            Some(construct) => Self::Construct { construct, place, source },
             None => Self::Invalid { place, source },
         }
     }
@@ -203,6 +199,8 @@ pub enum Construct {
     PageSizes,
     /// 128-bit integer arithmetic.
     WideArithmetic,
+    /// `global.get` of one of the module's own globals in a constant expression.
+    ConstantOfGlobal,
     /// Something newer.
     Newer,
 }
@@ -210,6 +208,10 @@ pub enum Construct {
 impl Construct {
     fn of(error: &BinaryReaderError) -> Option<Self> {
         let feature = error.missing_wasm_feature()?;
+        // Became valid with garbage collection, and has nothing to do with it otherwise.
+        if error.message().contains("global.get of locally defined global") {
+            return Some(Self::ConstantOfGlobal);
+        }
         let named = [
             (WasmFeatures::THREADS, Self::Threads),
             (WasmFeatures::SHARED_EVERYTHING_THREADS, Self::Threads),
@@ -241,6 +243,7 @@ impl fmt::Display for Construct {
             Self::StackSwitching => "stack switching",
             Self::PageSizes => "custom page sizes",
             Self::WideArithmetic => "wide arithmetic",
+            Self::ConstantOfGlobal => "a constant expression that reads one of the module's own globals",
             Self::Newer => "a feature that is not supported",
         })
     }
@@ -284,10 +287,7 @@ impl fmt::Display for OfFunction<'_> {
         match self.0 {
             None => Ok(()),
             Some(FunctionPlace { index, name: None }) => write!(f, " in function {index}"),
-            Some(FunctionPlace {
-                index,
-                name: Some(name),
-            }) => write!(f, " in function {index} `{name}`"),
+            Some(FunctionPlace { index, name: Some(name) }) => write!(f, " in function {index} `{name}`"),
         }
     }
 }

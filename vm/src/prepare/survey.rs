@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use wasmparser::types::Types;
 use wasmparser::{
     ConstExpr, CustomSectionReader, DataSectionReader, ElementItems, ElementKind, ElementSectionReader, Export,
-    ExportSectionReader, FuncToValidate, FuncValidatorAllocations, FunctionBody, FunctionSectionReader, GlobalSectionReader,
-    ImportSectionReader, MemorySectionReader, Operator, OperatorsReader, Parser, Payload, TableSectionReader,
-    TypeSectionReader, ValidPayload, Validator, ValidatorResources, WasmFeatures,
+    ExportSectionReader, FuncToValidate, FuncValidatorAllocations, FunctionBody, FunctionSectionReader,
+    GlobalSectionReader, ImportSectionReader, MemorySectionReader, Operator, OperatorsReader, Parser, Payload,
+    TableSectionReader, TypeSectionReader, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
 use super::interface::{self, Interface};
@@ -94,12 +94,7 @@ impl Body<'_> {
     }
 
     fn to_validate(&self) -> FuncToValidate<ValidatorResources> {
-        FuncToValidate {
-            resources: self.resources.clone(),
-            index: self.index,
-            ty: self.ty,
-            features: FEATURES,
-        }
+        FuncToValidate { resources: self.resources.clone(), index: self.index, ty: self.ty, features: FEATURES }
     }
 }
 
@@ -127,14 +122,7 @@ pub(super) fn survey(wasm: &[u8]) -> Result<Survey<'_>, Refusal> {
         allocations = validator.into_allocations();
     }
     survey_references(&sections, &mut uses).map_err(refused)?;
-    Ok(Survey {
-        wasm,
-        sections,
-        interface,
-        types,
-        bodies,
-        uses,
-    })
+    Ok(Survey { wasm, sections, interface, types, bodies, uses })
 }
 
 /// Validates a module of our own making.

@@ -89,33 +89,17 @@ pub(super) fn insert(edits: &mut Edits, at: usize, kind: Kind, sign: Sign) {
     };
     let local = edits.scratch(local);
     let (nan, is_number, choose) = match kind {
-        Kind::F32 => (
-            Instruction::F32Const(Ieee32::new(single(sign))),
-            Instruction::F32Ge,
-            Instruction::Select,
-        ),
-        Kind::F64 => (
-            Instruction::F64Const(Ieee64::new(double(sign))),
-            Instruction::F64Ge,
-            Instruction::Select,
-        ),
+        Kind::F32 => (Instruction::F32Const(Ieee32::new(single(sign))), Instruction::F32Ge, Instruction::Select),
+        Kind::F64 => (Instruction::F64Const(Ieee64::new(double(sign))), Instruction::F64Ge, Instruction::Select),
         Kind::F32x4 => {
             let lane = u128::from(single(sign));
             let lanes = lane | lane << 32 | lane << 64 | lane << 96;
-            (
-                Instruction::V128Const(lanes.cast_signed()),
-                Instruction::F32x4Eq,
-                Instruction::V128Bitselect,
-            )
+            (Instruction::V128Const(lanes.cast_signed()), Instruction::F32x4Eq, Instruction::V128Bitselect)
         }
         Kind::F64x2 => {
             let lane = u128::from(double(sign));
             let lanes = lane | lane << 64;
-            (
-                Instruction::V128Const(lanes.cast_signed()),
-                Instruction::F64x2Eq,
-                Instruction::V128Bitselect,
-            )
+            (Instruction::V128Const(lanes.cast_signed()), Instruction::F64x2Eq, Instruction::V128Bitselect)
         }
     };
     let code = [

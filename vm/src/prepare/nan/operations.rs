@@ -65,10 +65,7 @@ pub(super) fn effect(operator: &Operator<'_>) -> Effect {
         | O::F32x4Mul
         | O::F32x4Div
         | O::F32x4Min
-        | O::F32x4Max => Computes {
-            from: Single,
-            to: Single,
-        },
+        | O::F32x4Max => Computes { from: Single, to: Single },
         O::F64Ceil
         | O::F64Floor
         | O::F64Trunc
@@ -90,18 +87,9 @@ pub(super) fn effect(operator: &Operator<'_>) -> Effect {
         | O::F64x2Mul
         | O::F64x2Div
         | O::F64x2Min
-        | O::F64x2Max => Computes {
-            from: Double,
-            to: Double,
-        },
-        O::F64PromoteF32 | O::F64x2PromoteLowF32x4 => Computes {
-            from: Single,
-            to: Double,
-        },
-        O::F32DemoteF64 | O::F32x4DemoteF64x2Zero => Computes {
-            from: Double,
-            to: Single,
-        },
+        | O::F64x2Max => Computes { from: Double, to: Double },
+        O::F64PromoteF32 | O::F64x2PromoteLowF32x4 => Computes { from: Single, to: Double },
+        O::F32DemoteF64 | O::F32x4DemoteF64x2Zero => Computes { from: Double, to: Single },
         O::F32Eq
         | O::F32Ne
         | O::F32Lt
@@ -157,16 +145,12 @@ pub(super) fn effect(operator: &Operator<'_>) -> Effect {
         O::F32Const { value } if !f32::from_bits(value.bits()).is_nan() => NeverNan,
         O::F64Const { value } if !f64::from_bits(value.bits()).is_nan() => NeverNan,
         O::V128Const { value } if !has_nan(value.bytes()) => NeverNan,
-        O::F32x4Splat
-        | O::F32x4ExtractLane { .. }
-        | O::F32x4ReplaceLane { .. }
-        | O::F32x4PMin
-        | O::F32x4PMax => Moves(Single),
-        O::F64x2Splat
-        | O::F64x2ExtractLane { .. }
-        | O::F64x2ReplaceLane { .. }
-        | O::F64x2PMin
-        | O::F64x2PMax => Moves(Double),
+        O::F32x4Splat | O::F32x4ExtractLane { .. } | O::F32x4ReplaceLane { .. } | O::F32x4PMin | O::F32x4PMax => {
+            Moves(Single)
+        }
+        O::F64x2Splat | O::F64x2ExtractLane { .. } | O::F64x2ReplaceLane { .. } | O::F64x2PMin | O::F64x2PMax => {
+            Moves(Double)
+        }
         O::Select | O::TypedSelect { .. } | O::TypedSelectMulti { .. } => Selects,
         O::F32Neg | O::F32x4Neg => Negates(Single),
         O::F64Neg | O::F64x2Neg => Negates(Double),

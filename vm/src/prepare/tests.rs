@@ -1,0 +1,8 @@
+//! Tests of preparation, by what they would break.
+
+#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test's own numbers are small")]
+
+mod corpus;
+mod nans;
+mod same;
+mod support;
