@@ -426,7 +426,9 @@ impl Body {
                     self.image.grants.clone_from(grants);
                     self.image.next_port = *next_port;
                 }
-                Record::Become { .. } => return Err(BodyError::Image { what: "became another, which this version cannot" }),
+                Record::Become { .. } => {
+                    return Err(BodyError::Image { what: "became another, which this version cannot" });
+                }
                 Record::Epoch(_) => {}
             }
         }

@@ -136,6 +136,8 @@ impl Engine {
             .epoch_interruption(true)
             .consume_fuel(false)
             .max_wasm_stack(stack_bytes(limits, mode))
+            // Nothing runs asynchronously; the engine compares the two all the same.
+            .async_stack_size(stack_bytes(limits, mode).saturating_add(1 << 20))
             .wasm_backtrace_max_frames(Some(std::num::NonZeroUsize::MIN.saturating_add(31)))
             .wasm_multi_memory(true)
             .wasm_tail_call(true)
@@ -150,7 +152,14 @@ impl Engine {
                 .cranelift_opt_level(OptLevel::Speed),
         };
         let inner = wasmtime::Engine::new(&config).map_err(|error| CodeError::Engine(error.into()))?;
-        Ok(Self { inner, bank, meter: Arc::clone(&settings.meter), mode, limits: *limits, cache: settings.cache.clone() })
+        Ok(Self {
+            inner,
+            bank,
+            meter: Arc::clone(&settings.meter),
+            mode,
+            limits: *limits,
+            cache: settings.cache.clone(),
+        })
     }
 
     /// Prepares and compiles a module, or takes its native code from the cache. `id` names the module.

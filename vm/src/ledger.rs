@@ -213,7 +213,8 @@ impl Ledger {
         let tries = [&mut self.requests, &mut self.replies, &mut self.effects, &mut self.outcomes];
         let nodes: Vec<_> = tries.into_iter().flat_map(Trie::take_unsaved).collect();
         // Most payloads are gone again by the time of a checkpoint; only those that entries still lead to are kept.
-        let needed: HashSet<Link> = nodes.iter().filter_map(|(_, bytes)| links(Domain::Node, bytes).ok()).flatten().collect();
+        let needed: HashSet<Link> =
+            nodes.iter().filter_map(|(_, bytes)| links(Domain::Node, bytes).ok()).flatten().collect();
         self.blobs.retain(|(link, _)| needed.contains(link));
         self.in_flight = self.blobs.len();
         let mut taken = self.blobs.clone();
@@ -424,7 +425,13 @@ impl Ledger {
                 }
                 Output::Answer { reply, more, payload } => {
                     if !more {
-                        self.settle_reply(reply, &mut fresh, Outcome::Answered(payload.clone()), image.limits, objects)?;
+                        self.settle_reply(
+                            reply,
+                            &mut fresh,
+                            Outcome::Answered(payload.clone()),
+                            image.limits,
+                            objects,
+                        )?;
                     }
                     releases.push(Release::Answer { reply, more, payload });
                 }
@@ -521,7 +528,9 @@ impl Ledger {
         let granted = port != PortId::OWNER && grants.iter().any(|grant| grant.port == port);
         if request == RequestId::NONE {
             if !granted {
-                return Ok(Some(Release::Trace { text: format!("an effect for port {port} was dropped: not granted") }));
+                return Ok(Some(Release::Trace {
+                    text: format!("an effect for port {port} was dropped: not granted"),
+                }));
             }
             let effect = self.next_effect;
             self.next_effect = effect.next();

@@ -5,13 +5,13 @@
 
 pub mod prepare;
 
-mod raw;
 pub mod memory;
+mod raw;
 
 pub mod engine;
 pub mod guest;
 
-pub mod ledger;
 pub mod body;
+pub mod ledger;
 pub mod recover;
 pub mod step_loop;

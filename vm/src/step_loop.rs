@@ -320,9 +320,7 @@ impl StepLoop {
     /// # Errors
     /// If the ledger cannot be read.
     pub fn asker_gone(&mut self, gone: Asker) -> Result<(), Fatal> {
-        let is_theirs = |entry: &Entry| {
-            matches!(entry, Entry::Arrival(Arrival::Message { asker: Some(asker), key, .. }) if *asker == gone && key.is_empty())
-        };
+        let is_theirs = |entry: &Entry| matches!(entry, Entry::Arrival(Arrival::Message { asker: Some(asker), key, .. }) if *asker == gone && key.is_empty());
         self.inbox.retain(|entry| !is_theirs(entry));
         let mut unheard = Vec::new();
         self.askers.retain(|reply, askers| {
@@ -488,8 +486,7 @@ impl StepLoop {
             }
         }
         let releases = self.body.abort(&admitted.input, &admitted.key, reason)?;
-        let record =
-            Record::Abort { input: encoding, cost, key: admitted.key.clone(), reason: reason.to_owned() };
+        let record = Record::Abort { input: encoding, cost, key: admitted.key.clone(), reason: reason.to_owned() };
         self.log(admitted, record, cost, releases);
         Ok(())
     }
@@ -533,7 +530,11 @@ impl StepLoop {
         let wants_again = ledger.wants_again();
         for request in due {
             // The break of an aborted answer comes next; other breaks take their turn.
-            if aborted_answer { self.inbox.push_front(Entry::Due(request)) } else { self.inbox.push_back(Entry::Due(request)) }
+            if aborted_answer {
+                self.inbox.push_front(Entry::Due(request))
+            } else {
+                self.inbox.push_back(Entry::Due(request))
+            }
         }
         if wants_again {
             self.queue_again();
@@ -601,10 +602,18 @@ impl StepLoop {
                 _ => Ok(None),
             },
             Entry::Arrival(Arrival::Answer { request, more, payload }) => {
-                if is_open(ledger, request)? { admitted(Input::Answer { request, more, payload }) } else { Ok(None) }
+                if is_open(ledger, request)? {
+                    admitted(Input::Answer { request, more, payload })
+                } else {
+                    Ok(None)
+                }
             }
             Entry::Arrival(Arrival::Broken { request, code, text }) => {
-                if is_open(ledger, request)? { admitted(Input::Broken { request, code, text }) } else { Ok(None) }
+                if is_open(ledger, request)? {
+                    admitted(Input::Broken { request, code, text })
+                } else {
+                    Ok(None)
+                }
             }
             Entry::Arrival(Arrival::Message { port, from, payload, asker, key }) => {
                 if !key.is_empty()
