@@ -83,3 +83,23 @@ impl Nanos {
         Self(self.0.saturating_add(other.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_saturate_instead_of_going_back() {
+        assert_eq!(Seq(41).next(), Seq(42));
+        assert_eq!(Seq(u64::MAX).next(), Seq(u64::MAX));
+        assert_eq!(PageIndex(u32::MAX).next(), PageIndex(u32::MAX));
+        assert_eq!(Nanos(u64::MAX).plus(Nanos(1)), Nanos(u64::MAX));
+        assert_eq!(Nanos::from_millis(u64::MAX), Nanos(u64::MAX));
+        assert_eq!(Nanos::from_millis(2), Nanos(2_000_000));
+    }
+
+    #[test]
+    fn numbers_show_as_numbers() {
+        assert_eq!(format!("{} {:>4}", Seq(7), PortId::FIRST_FREE), "7    4");
+    }
+}
