@@ -1,0 +1,351 @@
+//! The linear memory of a guest, owned by the host so that it can tell which pages a step wrote.
+//!
+//! * [`MemoryBank`] makes memories for wasmtime and remembers them for the host.
+//! * [`GuestMemory`] is the host's handle: collect what was written, read pages, restore pages, resize.
+//! * [`Tracker`] is the mechanism that finds written pages, chosen by a self-test.
+//! * [`Pager`] brings pages of a large image in when they are touched.
+//!
+//! A page is 4 KiB here whatever the host's page is; on a host with larger pages, one written host page counts as all the pages
+//! in it.
+//!
+//! # When to call what
+//!
+//! While guest code runs in a memory, the host calls nothing on its handle but [`GuestMemory::byte_size`],
+//! [`GuestMemory::load_some`] and [`GuestMemory::loaded`]; the pager's own thread works at any time. Between calls into the guest
+//! every function may be called from any thread, and such calls exclude each other.
+//!
+//! # What an engine must be configured with
+//!
+//! `with_host_memory(bank)`, `memory_init_cow(false)` (with copy-on-write images wasmtime panics on a memory it did not map),
+//! the on-demand allocator (the pooling one ignores the bank), no shared or 64-bit memories. `wasmtime::Memory::new` does not use the
+//! bank; only memories that a module defines do.
+//!
+//! wasmtime turns every error of a memory into a `memory.grow` that returns -1, unless the store has a limiter whose
+//! `memory_grow_failed` returns the error. For a machine, -1 because this host is short of memory would be a
+//! divergence, so the limiter must pass [`MemoryError`] on (`error.is::<MemoryError>()`), and
+//! [`GuestMemory::take_growth_failure`] tells afterwards, too.
+//!
+//! wasmtime keeps its own copy of a memory's size. After [`GuestMemory::reset`] or [`GuestMemory::shrink_to`] the host must call
+//! `wasmtime::Memory::grow(store, 0)`, which makes it look again; without that, `memory.size` and bulk instructions go by the old size.
+
+mod bank;
+mod pager;
+mod self_test;
+mod tracker;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub(crate) use self::bank::MemoryBank;
+pub(crate) use self::pager::Loaded;
+pub use self::pager::{Pager, PagerError};
+pub use self::tracker::Tracker;
+
+use self::pager::LazyImage;
+use self::tracker::Tracking;
+use crate::raw::Mapping;
+
+/// Bytes of a page.
+pub(crate) const PAGE_BYTES: usize = 4096;
+/// Bytes of a WebAssembly page, the unit a memory grows by.
+pub(crate) const WASM_PAGE_BYTES: usize = 65536;
+
+const ZERO_PAGE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+
+/// What a guest memory could not do. All of these are the host's troubles, never the guest's.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The kind of memory cannot be captured.
+    #[error("this memory cannot be made: {reason}")]
+    Unsupported {
+        /// What about it, for people.
+        reason: &'static str,
+    },
+    /// No address space.
+    #[error("could not reserve {reserved_bytes} bytes of addresses for a memory")]
+    Reserve {
+        /// The reservation, guard included.
+        reserved_bytes: usize,
+        /// What the host said.
+        #[source]
+        source: io::Error,
+    },
+    /// The host has no memory for a growth that the machine's limits allow.
+    #[error("could not give a memory {wanted_bytes} bytes")]
+    Resize {
+        /// The size wanted.
+        wanted_bytes: usize,
+        /// What the host said.
+        #[source]
+        source: io::Error,
+    },
+    /// Giving pages back failed.
+    #[error("could not clear a memory")]
+    Clear(#[source] io::Error),
+    /// Tracking could not be set up.
+    #[error("could not start tracking writes to a memory ({tracker})")]
+    Track {
+        /// The mechanism.
+        tracker: Tracker,
+        /// What the host said.
+        #[source]
+        source: io::Error,
+    },
+    /// Written pages could not be found. What was written is unknown, so the memory must not be used any more.
+    #[error("could not find the written pages of a memory ({tracker})")]
+    Collect {
+        /// The mechanism.
+        tracker: Tracker,
+        /// What the host said.
+        #[source]
+        source: io::Error,
+    },
+    /// A page could not be made read-only or writable.
+    #[error("could not change the protection of page {page}")]
+    Protect {
+        /// The page.
+        page: u32,
+        /// What the host said.
+        #[source]
+        source: io::Error,
+    },
+    /// Page-in could not be set up.
+    #[error("could not start loading pages on demand")]
+    Attach(#[source] io::Error),
+    /// Page-in could not be ended.
+    #[error("could not stop loading pages on demand")]
+    Detach(#[source] io::Error),
+    /// A page of the image could not be had.
+    #[error(transparent)]
+    Pager(#[from] PagerError),
+}
+
+/// The host's handle of one guest memory. wasmtime holds the other one.
+pub(crate) struct GuestMemory {
+    // Declared first, dropped first: the pager's thread must be gone before the memory is unmapped.
+    image: Mutex<Option<LazyImage>>,
+    tracking: Mutex<Tracking>,
+    growth_failure: Mutex<Option<MemoryError>>,
+    mapping: Arc<Mapping>,
+}
+
+impl GuestMemory {
+    fn create(tracker: Tracker, bytes: usize, capacity: usize, guard: usize) -> Result<GuestMemory, MemoryError> {
+        let mapping = Mapping::reserve(capacity, guard)
+            .map_err(|source| MemoryError::Reserve { reserved_bytes: capacity.saturating_add(guard), source })?;
+        let tracking = Tracking::start(tracker, &mapping).map_err(|source| MemoryError::Track { tracker, source })?;
+        let memory = GuestMemory {
+            image: Mutex::new(None),
+            tracking: Mutex::new(tracking),
+            growth_failure: Mutex::new(None),
+            mapping: Arc::new(mapping),
+        };
+        memory.resize(bytes)?;
+        Ok(memory)
+    }
+
+    /// Bytes accessible now.
+    pub(crate) fn byte_size(&self) -> u64 {
+        self.mapping.byte_size() as u64
+    }
+
+    /// Pages accessible now.
+    pub(crate) fn page_count(&self) -> u32 {
+        page_index(self.mapping.byte_size())
+    }
+
+    /// The mechanism that finds written pages.
+    pub(crate) fn tracker(&self) -> Tracker {
+        lock(&self.tracking).tracker()
+    }
+
+    /// Replaces `out` by the pages that may have been written since the last collect or [`clean`](Self::clean), in ascending
+    /// order, each once, and starts over. A page that was written is always among them; one that was not is rarely.
+    pub(crate) fn collect_dirty(&self, out: &mut Vec<u32>) -> Result<(), MemoryError> {
+        out.clear();
+        let mut tracking = lock(&self.tracking);
+        let tracker = tracking.tracker();
+        tracking.collect(&self.mapping, out).map_err(|source| MemoryError::Collect { tracker, source })
+    }
+
+    /// Makes every page count as not written: what the memory holds now is what the host means it to hold.
+    pub(crate) fn clean(&self) -> Result<(), MemoryError> {
+        self.collect_dirty(&mut Vec::new())
+    }
+
+    /// The contents of one page.
+    ///
+    /// # Panics
+    ///
+    /// This and all functions that take a page or a range panic if it is outside the memory.
+    pub(crate) fn read_page(&self, index: u32) -> [u8; PAGE_BYTES] {
+        let mut page = ZERO_PAGE;
+        self.copy_page(index, &mut page);
+        page
+    }
+
+    /// Copies one page out.
+    pub(crate) fn copy_page(&self, index: u32, out: &mut [u8; PAGE_BYTES]) {
+        self.mapping.read(page_offset(index), out);
+    }
+
+    /// Copies a range of bytes out.
+    pub(crate) fn read(&self, range: Range<u64>) -> Vec<u8> {
+        assert!(range.start <= range.end && range.end <= self.byte_size(), "{range:?} is outside the memory");
+        // Both ends are within the mapping, whose size is a usize.
+        let (start, end) = (usize::try_from(range.start).unwrap_or(0), usize::try_from(range.end).unwrap_or(0));
+        let mut bytes = vec![0; end - start];
+        self.mapping.read(start, &mut bytes);
+        bytes
+    }
+
+    /// Sets one page. It counts as written until [`clean`](Self::clean).
+    pub(crate) fn write_page(&self, index: u32, page: &[u8; PAGE_BYTES]) {
+        self.mapping.write(page_offset(index), page);
+    }
+
+    /// Makes one page zero. It counts as written until [`clean`](Self::clean).
+    pub(crate) fn zero_page(&self, index: u32) {
+        self.write_page(index, &ZERO_PAGE);
+    }
+
+    /// Makes the memory all zero, of the given size, with nothing counting as written and no pager.
+    pub(crate) fn reset(&self, byte_size: u64) -> Result<(), MemoryError> {
+        let mut image = lock(&self.image);
+        if let Some(image) = &mut *image {
+            image.detach(&self.mapping).map_err(MemoryError::Detach)?;
+        }
+        *image = None;
+        self.mapping.clear().map_err(MemoryError::Clear)?;
+        self.resize(whole_pages(byte_size)?)?;
+        lock(&self.tracking).cleared(&self.mapping).map_err(MemoryError::Clear)
+    }
+
+    /// Takes back growth: makes the memory smaller, leaving what is below as it is.
+    ///
+    /// # Panics
+    ///
+    /// If `byte_size` is above the present size.
+    pub(crate) fn shrink_to(&self, byte_size: u64) -> Result<(), MemoryError> {
+        assert!(byte_size <= self.byte_size(), "shrinking to {byte_size} bytes would grow the memory");
+        let bytes = whole_pages(byte_size)?;
+        if let Some(image) = &*lock(&self.image) {
+            image.forget_beyond(bytes);
+        }
+        self.resize(bytes)?;
+        lock(&self.tracking).shrunk(bytes);
+        Ok(())
+    }
+
+    /// Makes one page read-only, so that the next guest store to it traps in the function that stores. On hosts with larger pages
+    /// its neighbours are read-only, too. Only for finding out who writes: a bulk instruction (`memory.fill`, `memory.copy`)
+    /// that hits the page faults in host code and ends the process, so this is for a process that has nothing else to lose.
+    pub(crate) fn protect_for_report(&self, index: u32) -> Result<(), MemoryError> {
+        self.allow_writes(index, false)
+    }
+
+    /// Undoes [`protect_for_report`](Self::protect_for_report).
+    pub(crate) fn unprotect(&self, index: u32) -> Result<(), MemoryError> {
+        self.allow_writes(index, true)
+    }
+
+    /// Makes the memory, at its present size, hold an image whose pages come from `pager` when they are first touched.
+    /// `populated` says which pages the image has; the others are zero. Nothing counts as written afterwards.
+    ///
+    /// When a page cannot be had later on, `on_lost` is called on the pager's thread, and whoever touched the page stays stopped
+    /// for good: it never sees wrong bytes. `on_lost` should end the process. With [`Tracker::Compare`] all pages are loaded before
+    /// this returns, and a page that cannot be had is this function's error.
+    pub(crate) fn attach_pager(
+        &self,
+        populated: &dyn Fn(u32) -> bool,
+        mut pager: Box<dyn Pager>,
+        on_lost: Box<dyn Fn(PagerError) + Send>,
+    ) -> Result<(), MemoryError> {
+        self.reset(self.byte_size())?;
+        let Some(faults) = lock(&self.tracking).faults() else {
+            let mut page = ZERO_PAGE;
+            for index in (0..self.page_count()).filter(|index| populated(*index)) {
+                page.fill(0);
+                pager.load(index, &mut page)?;
+                self.write_page(index, &page);
+            }
+            return self.clean();
+        };
+        let image = LazyImage::attach(faults, Arc::clone(&self.mapping), populated, pager, on_lost);
+        *lock(&self.image) = Some(image.map_err(MemoryError::Attach)?);
+        Ok(())
+    }
+
+    /// Loads up to about `page_count` pages that nobody has touched yet, and says how far it is. For finishing a page-in in
+    /// the background, in slices; may run while the guest runs. A page that cannot be had is an error here, not `on_lost`.
+    pub(crate) fn load_some(&self, page_count: u32) -> Result<Loaded, PagerError> {
+        let shared = lock(&self.image).as_ref().map(LazyImage::shared);
+        shared.map_or(Ok(Loaded::default()), |shared| shared.load_some(page_count))
+    }
+
+    /// How far the page-in is. Without a pager there is nothing to load, which is zero of zero.
+    pub(crate) fn loaded(&self) -> Loaded {
+        lock(&self.image).as_ref().map(|image| image.shared().loaded()).unwrap_or_default()
+    }
+
+    /// Why the last growth failed, if the host refused one since the last call. See the module's text.
+    pub(crate) fn take_growth_failure(&self) -> Option<MemoryError> {
+        lock(&self.growth_failure).take()
+    }
+
+    /// Grows on behalf of the guest.
+    pub(crate) fn grow_to(&self, bytes: usize) -> Result<(), MemoryError> {
+        self.resize(bytes).inspect_err(|error| {
+            // The error itself goes to wasmtime, which may swallow it.
+            let MemoryError::Resize { wanted_bytes, source } = error else { return };
+            let source = source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+            *lock(&self.growth_failure) = Some(MemoryError::Resize { wanted_bytes: *wanted_bytes, source });
+        })
+    }
+
+    /// The memory's address range, for the parts of this crate that hand it to wasmtime.
+    pub(crate) fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    fn resize(&self, bytes: usize) -> Result<(), MemoryError> {
+        let resized = if bytes > self.mapping.capacity() || !bytes.is_multiple_of(self.mapping.host_page()) {
+            Err(io::ErrorKind::InvalidInput.into())
+        } else {
+            self.mapping.resize(bytes)
+        };
+        resized.map_err(|source| MemoryError::Resize { wanted_bytes: bytes, source })
+    }
+
+    fn allow_writes(&self, index: u32, allowed: bool) -> Result<(), MemoryError> {
+        self.mapping
+            .allow_writes(page_offset(index), allowed)
+            .map_err(|source| MemoryError::Protect { page: index, source })
+    }
+}
+
+fn page_offset(index: u32) -> usize {
+    index as usize * PAGE_BYTES
+}
+
+/// The page that contains the byte at `offset`.
+fn page_index(offset: usize) -> u32 {
+    u32::try_from(offset / PAGE_BYTES).unwrap_or(u32::MAX)
+}
+
+/// A size that came from outside, checked to be a number of WebAssembly pages.
+fn whole_pages(byte_size: u64) -> Result<usize, MemoryError> {
+    usize::try_from(byte_size)
+        .ok()
+        .filter(|bytes| bytes.is_multiple_of(WASM_PAGE_BYTES))
+        .ok_or(MemoryError::Unsupported { reason: "its size is not a number of 64 KiB pages" })
+}
+
+/// Locks a state that every holder leaves whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

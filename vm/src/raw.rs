@@ -1,0 +1,600 @@
+//! Everything of this crate that the compiler cannot check: the address range of a linear memory, the kernel's
+//! page tracking, and loading native code. Nothing else in the crate contains `unsafe`.
+//!
+//! * [`Mapping`] owns a reserved address range and is the only thing that dereferences into it.
+//! * [`Faults`] is a userfaultfd: asynchronous write protection, and faults on missing pages.
+//! * [`PageScan`] is `PAGEMAP_SCAN`: which pages were written, atomically protected again.
+//! * [`GuestMemory`] is handed to wasmtime here, because wasmtime's traits for that are unsafe to implement.
+//! * [`load_native`] turns cached machine code into a module.
+//!
+//! Functions of this file are safe to call. They check ranges against the mapping they are given and panic on a range that
+//! the caller should never have asked for.
+//!
+//! Invariant: while guest code runs in a mapping, the host calls nothing here that reads, writes or resizes it, except
+//! [`Mapping::resize`] on behalf of the guest's own `memory.grow` and [`Faults::supply`], which only ever fills pages that
+//! nobody has seen. Guest code is machine code, not Rust; what makes this an invariant of ours is that the instance is owned by
+//! the one thread that both runs it and captures it.
+
+#![allow(unsafe_code)]
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, UserfaultfdFlags};
+
+use crate::memory::{GuestMemory, MemoryBank, MemoryError, PAGE_BYTES};
+
+/// A reserved address range, accessible up to [`byte_size`](Mapping::byte_size), never moved, unmapped on drop.
+///
+/// Beyond `byte_size` every access faults, guard included. Bytes that become accessible are zero.
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    /// Bytes the memory may grow to.
+    capacity: usize,
+    /// Bytes mapped: the capacity and the guard behind it.
+    mapped: usize,
+    host_page: usize,
+    accessible: AtomicUsize,
+    /// Held by every host access, so that no two of them race and none races with a change of size.
+    host: Mutex<()>,
+}
+
+// SAFETY: the range belongs to this value alone and is not tied to a thread. All access by Rust code goes through the
+// `host` lock; access by guest code obeys the invariant at the top of the file.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Reserves `capacity` bytes and `guard` bytes behind them, none accessible. Costs address space, not memory.
+    pub(crate) fn reserve(capacity: usize, guard: usize) -> io::Result<Mapping> {
+        let host_page = rustix::param::page_size();
+        let mapped = capacity
+            .checked_add(guard)
+            .and_then(|bytes| bytes.checked_next_multiple_of(host_page))
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
+        let base = unsafe {
+            rustix::mm::mmap_anonymous(
+                ptr::null_mut(),
+                mapped,
+                ProtFlags::empty(),
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }?;
+        let base = NonNull::new(base.cast::<u8>()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Mapping { base, capacity, mapped, host_page, accessible: AtomicUsize::new(0), host: Mutex::new(()) })
+    }
+
+    /// Bytes accessible now.
+    pub(crate) fn byte_size(&self) -> usize {
+        self.accessible.load(Ordering::Acquire)
+    }
+
+    /// Bytes this mapping can grow to.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The host's page size, the granularity of protection and tracking.
+    pub(crate) fn host_page(&self) -> usize {
+        self.host_page
+    }
+
+    /// Makes exactly the first `bytes` accessible. What comes in is zero, what goes out is forgotten.
+    ///
+    /// Fails when the host cannot give the memory; the size is then unchanged, or the memory already shrunk.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is above the capacity or not a multiple of the host's page size.
+    pub(crate) fn resize(&self, bytes: usize) -> io::Result<()> {
+        assert!(bytes <= self.capacity && bytes.is_multiple_of(self.host_page), "size {bytes} was not checked");
+        let _host = self.lock();
+        let now = self.byte_size();
+        if bytes > now {
+            self.protect(now, bytes - now, MprotectFlags::READ | MprotectFlags::WRITE)?;
+            self.accessible.store(bytes, Ordering::Release);
+        } else if bytes < now {
+            self.protect(bytes, now - bytes, MprotectFlags::empty())?;
+            self.accessible.store(bytes, Ordering::Release);
+            self.forget(bytes, now - bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Makes every accessible byte zero by giving the memory back to the host.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        let _host = self.lock();
+        self.forget(0, self.byte_size())
+    }
+
+    /// Asks for small pages only: a huge page would make one written byte look like 2 MiB of written pages.
+    pub(crate) fn refuse_huge_pages(&self) {
+        // A kernel without huge pages refuses the advice, which is as good.
+        // SAFETY: the range is ours, and the advice changes no contents.
+        let _ = unsafe { rustix::mm::madvise(self.base.as_ptr().cast(), self.mapped, Advice::LinuxNoHugepage) };
+    }
+
+    /// Allows or forbids writing to the host page at `offset`. A forbidden write faults like one out of bounds.
+    pub(crate) fn allow_writes(&self, offset: usize, allowed: bool) -> io::Result<()> {
+        let _host = self.lock();
+        let offset = offset - offset % self.host_page;
+        self.check(offset, self.host_page);
+        let flags = if allowed { MprotectFlags::READ | MprotectFlags::WRITE } else { MprotectFlags::READ };
+        self.protect(offset, self.host_page, flags)
+    }
+
+    /// Copies bytes out of the memory.
+    pub(crate) fn read(&self, offset: usize, out: &mut [u8]) {
+        let _host = self.lock();
+        self.check(offset, out.len());
+        // SAFETY: the source is accessible (checked, under the lock that resizing takes), the target is a live
+        // exclusive slice outside the mapping, and nobody writes the source meanwhile (lock, invariant of the file).
+        unsafe { ptr::copy_nonoverlapping(self.at(offset), out.as_mut_ptr(), out.len()) }
+    }
+
+    /// Copies bytes into the memory.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        let _host = self.lock();
+        self.check(offset, bytes.len());
+        // SAFETY: as in `read`, with the roles exchanged.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.at(offset), bytes.len()) }
+    }
+
+    /// Whether the memory at `offset` differs from `bytes`.
+    pub(crate) fn differs(&self, offset: usize, bytes: &[u8]) -> bool {
+        let _host = self.lock();
+        self.check(offset, bytes.len());
+        // SAFETY: the range is accessible and initialised (anonymous memory starts as zero), and nobody writes it while the
+        // slice lives: the lock keeps the host out, the invariant of the file the guest.
+        let memory = unsafe { std::slice::from_raw_parts(self.at(offset), bytes.len()) };
+        memory != bytes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        // The lock guards no data that a panic could leave half changed.
+        self.host.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check(&self, offset: usize, len: usize) {
+        let end = offset.checked_add(len);
+        assert!(end.is_some_and(|end| end <= self.byte_size()), "{len} bytes at {offset} are outside the memory");
+    }
+
+    /// The address of `offset`, which must be within the mapping.
+    fn at(&self, offset: usize) -> *mut u8 {
+        assert!(offset <= self.mapped);
+        // SAFETY: at most one past the end of the mapping, which is one allocation.
+        unsafe { self.base.as_ptr().add(offset) }
+    }
+
+    /// The offset of an address, if it is in the accessible part.
+    fn offset_of(&self, address: usize) -> Option<usize> {
+        address.checked_sub(self.base.as_ptr().addr()).filter(|offset| *offset < self.byte_size())
+    }
+
+    fn protect(&self, offset: usize, len: usize, flags: MprotectFlags) -> io::Result<()> {
+        assert!(offset + len <= self.capacity);
+        // SAFETY: the range is ours alone; no reference into it outlives the lock that the caller holds.
+        unsafe { rustix::mm::mprotect(self.at(offset).cast(), len, flags) }.map_err(Into::into)
+    }
+
+    fn forget(&self, offset: usize, len: usize) -> io::Result<()> {
+        assert!(offset + len <= self.capacity);
+        // SAFETY: as in `protect`. The range is private and anonymous, so what it forgets reads as zero.
+        unsafe { rustix::mm::madvise(self.at(offset).cast(), len, Advice::LinuxDontNeed) }.map_err(Into::into)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `reserve` with this length, and whoever could use it holds a reference to this
+        // value. It cannot fail for a whole mapping; if it did, address space would leak.
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.mapped) };
+    }
+}
+
+/// What a registered range reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Writes, asynchronously: the kernel lets them pass and remembers them for [`PageScan`].
+    Writes,
+    /// Writes as above, and touches of missing pages, which wait for [`Faults::supply`].
+    WritesAndMissing,
+}
+
+/// A userfaultfd for faults of user-mode code.
+pub(crate) struct Faults(File);
+
+impl Faults {
+    /// Opens one that can write-protect asynchronously, or says that this host cannot.
+    pub(crate) fn open() -> io::Result<Faults> {
+        const USER_MODE_ONLY: u32 = 1;
+        let flags =
+            UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK | UserfaultfdFlags::from_bits_retain(USER_MODE_ONLY);
+        // SAFETY: the descriptor can only act on ranges registered with it, which `watch` limits to mappings of ours.
+        let fd: OwnedFd = unsafe { rustix::mm::userfaultfd(flags) }?;
+        let faults = Faults(File::from(fd));
+        let mut api = UffdioApi { api: UFFD_API, features: UFFD_FEATURES, ioctls: 0 };
+        // SAFETY: UFFDIO_API takes a `uffdio_api`.
+        unsafe { ioctl(faults.0.as_raw_fd(), UFFDIO_API, &mut api) }?;
+        Ok(faults)
+    }
+
+    /// Starts watching the first `bytes` of a mapping, or its whole capacity. Pages that later become accessible are covered.
+    pub(crate) fn watch(&self, mapping: &Mapping, bytes: Option<usize>, watch: Watch) -> io::Result<()> {
+        let mode = match watch {
+            Watch::Writes => UFFDIO_REGISTER_MODE_WP,
+            Watch::WritesAndMissing => UFFDIO_REGISTER_MODE_WP | UFFDIO_REGISTER_MODE_MISSING,
+        };
+        let range = whole_range(mapping, bytes);
+        let mut register = UffdioRegister { range, mode, ioctls: 0 };
+        // SAFETY: UFFDIO_REGISTER takes a `uffdio_register`. The range belongs to the mapping; asynchronous write protection
+        // does not change what its memory contains, and a missing page stays unseen until it is supplied.
+        unsafe { ioctl(self.0.as_raw_fd(), UFFDIO_REGISTER, &mut register) }?;
+        Ok(())
+    }
+
+    /// Stops watching the first `bytes` of a mapping. Missing pages are zero again when touched, and all pages count as
+    /// written.
+    pub(crate) fn unwatch(&self, mapping: &Mapping, bytes: usize) -> io::Result<()> {
+        let mut range = whole_range(mapping, Some(bytes));
+        // SAFETY: UFFDIO_UNREGISTER takes a `uffdio_range`; see `watch`.
+        unsafe { ioctl(self.0.as_raw_fd(), UFFDIO_UNREGISTER, &mut range) }?;
+        Ok(())
+    }
+
+    /// Fills missing pages, which then count as not written, and wakes whoever waits for them. Pages that are there already
+    /// keep their contents.
+    pub(crate) fn supply(&self, mapping: &Mapping, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        mapping.check(offset, bytes.len());
+        let mut done = 0;
+        while done < bytes.len() {
+            let mut copy = UffdioCopy {
+                dst: mapping.at(offset + done).expose_provenance() as u64,
+                src: bytes[done..].as_ptr().expose_provenance() as u64,
+                len: (bytes.len() - done) as u64,
+                mode: UFFDIO_COPY_MODE_WP,
+                copy: 0,
+            };
+            // SAFETY: UFFDIO_COPY takes a `uffdio_copy`. The source is a live slice; the target is inside the mapping (checked),
+            // and only pages that hold nothing yet are filled, so no reader or writer of them exists.
+            let result = unsafe { ioctl(self.0.as_raw_fd(), UFFDIO_COPY, &mut copy) };
+            done += usize::try_from(copy.copy).unwrap_or(0);
+            match result {
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+                    self.wake(mapping, offset + done, mapping.host_page())?;
+                    done += mapping.host_page();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Wakes whoever waits for these pages, so that they try again.
+    pub(crate) fn wake(&self, mapping: &Mapping, offset: usize, len: usize) -> io::Result<()> {
+        mapping.check(offset, len);
+        let mut range = UffdioRange { start: mapping.at(offset).addr() as u64, len: len as u64 };
+        // SAFETY: UFFDIO_WAKE takes a `uffdio_range` and changes no memory.
+        unsafe { ioctl(self.0.as_raw_fd(), UFFDIO_WAKE, &mut range) }?;
+        Ok(())
+    }
+
+    /// Waits for a touch of a missing page and says at which offset, or `None` once `stop` is readable or closed.
+    pub(crate) fn next_missing(&self, mapping: &Mapping, stop: BorrowedFd<'_>) -> io::Result<Option<usize>> {
+        loop {
+            let wait = |fd: BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            let mut polled = [wait(self.0.as_fd()), wait(stop)];
+            // SAFETY: the array is live and its length is passed.
+            if unsafe { libc::poll(polled.as_mut_ptr(), 2, -1) } < 0 {
+                let error = io::Error::last_os_error();
+                if error.kind() == io::ErrorKind::Interrupted {
+                    continue;
+                }
+                return Err(error);
+            }
+            if polled[1].revents != 0 {
+                return Ok(None);
+            }
+            let mut message = [0u8; UFFD_MESSAGE_BYTES];
+            match (&self.0).read(&mut message) {
+                Ok(UFFD_MESSAGE_BYTES) if message[0] == UFFD_EVENT_PAGEFAULT => {
+                    let mut address = [0u8; 8];
+                    address.copy_from_slice(&message[16..24]);
+                    let address = usize::try_from(u64::from_ne_bytes(address)).unwrap_or(0);
+                    let Some(offset) = mapping.offset_of(address) else {
+                        return Err(io::Error::other("the kernel reported a fault outside the memory"));
+                    };
+                    return Ok(Some(offset));
+                }
+                Ok(_) => return Err(io::Error::other("the kernel reported an unknown fault event")),
+                // The waiting thread was woken by somebody else in the meantime.
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn whole_range(mapping: &Mapping, bytes: Option<usize>) -> UffdioRange {
+    let len = bytes.unwrap_or(mapping.capacity);
+    assert!(len <= mapping.capacity);
+    UffdioRange { start: mapping.base.as_ptr().addr() as u64, len: len as u64 }
+}
+
+/// The process's page map, for finding written pages.
+pub(crate) struct PageScan(File);
+
+impl PageScan {
+    /// Opens it.
+    pub(crate) fn open() -> io::Result<PageScan> {
+        File::open("/proc/self/pagemap").map(PageScan)
+    }
+
+    /// Calls `found` with the byte range of each run of host pages written since the last scan, in ascending order unless the
+    /// memory changes meanwhile, and protects those pages again. Finding and protecting are one atomic act for each page.
+    pub(crate) fn take_written(
+        &self,
+        mapping: &Mapping,
+        mut found: impl FnMut(std::ops::Range<usize>),
+    ) -> io::Result<()> {
+        let base = mapping.base.as_ptr().addr();
+        let end = base + mapping.byte_size();
+        let mut regions = [PageRegion::default(); SCAN_REGIONS];
+        let mut start = base;
+        while start < end {
+            let mut scan = PmScanArg {
+                size: size_of::<PmScanArg>() as u64,
+                flags: PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+                start: start as u64,
+                end: end as u64,
+                walk_end: 0,
+                vec: regions.as_mut_ptr().expose_provenance() as u64,
+                vec_len: SCAN_REGIONS as u64,
+                max_pages: 0,
+                category_inverted: 0,
+                category_mask: PAGE_IS_WRITTEN,
+                // A written page may have been swapped out, and an address that was never touched is neither.
+                category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+                return_mask: PAGE_IS_WRITTEN,
+            };
+            // SAFETY: PAGEMAP_SCAN takes a `pm_scan_arg`; it writes at most `vec_len` regions to `vec`, which is live. On
+            // memory it only sets write-protect bits, in a range of the mapping, and contents stay.
+            let count = unsafe { ioctl(self.0.as_raw_fd(), PAGEMAP_SCAN, &mut scan) }?;
+            let count = usize::try_from(count).unwrap_or(0);
+            for region in &regions[..count] {
+                let offset = |address: u64| usize::try_from(address).unwrap_or(0).saturating_sub(base);
+                found(offset(region.start)..offset(region.end));
+            }
+            // The walk can end early although the scan was complete, so an empty answer is what ends it for sure.
+            if count == 0 {
+                break;
+            }
+            start = usize::try_from(scan.walk_end).unwrap_or(end).max(start);
+        }
+        Ok(())
+    }
+}
+
+/// What wasmtime owns of a guest memory: the handle that grows it.
+pub(crate) struct LinearMemory(pub(crate) Arc<GuestMemory>);
+
+// SAFETY: the base never moves, is aligned to pages, `byte_size` bytes behind it are accessible, and the mapping reserves the
+// guard that wasmtime asked for behind its capacity, inaccessible. It is unmapped when the last handle goes, and this is one.
+unsafe impl wasmtime::LinearMemory for LinearMemory {
+    fn byte_size(&self) -> usize {
+        self.0.mapping().byte_size()
+    }
+
+    fn byte_capacity(&self) -> usize {
+        self.0.mapping().capacity()
+    }
+
+    fn grow_to(&mut self, new_size: usize) -> wasmtime::Result<()> {
+        self.0.grow_to(new_size).map_err(wasmtime::Error::new)
+    }
+
+    fn as_ptr(&self) -> *mut u8 {
+        self.0.mapping().base.as_ptr()
+    }
+}
+
+// SAFETY: memories are made by `create`, which gives each its own zero-filled mapping of the requested reservation and guard.
+unsafe impl wasmtime::MemoryCreator for MemoryBank {
+    fn new_memory(
+        &self,
+        ty: wasmtime::MemoryType,
+        minimum: usize,
+        _maximum: Option<usize>,
+        reserved_size_in_bytes: Option<usize>,
+        guard_size_in_bytes: usize,
+    ) -> Result<Box<dyn wasmtime::LinearMemory>, String> {
+        let memory = self.create(&ty, minimum, reserved_size_in_bytes, guard_size_in_bytes);
+        memory
+            .map(|memory| Box::new(LinearMemory(memory)) as Box<dyn wasmtime::LinearMemory>)
+            .map_err(|error| chain(&error))
+    }
+}
+
+/// An error and its causes in one line, for interfaces that only take text.
+fn chain(error: &MemoryError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// The contents of a cache file that [`load_native`] accepts: a checksum, then the machine code of `module`.
+pub(crate) fn seal_native(module: &wasmtime::Module) -> wasmtime::Result<Vec<u8>> {
+    let code = module.serialize()?;
+    let mut file = Vec::with_capacity(NATIVE_CHECKSUM_BYTES + code.len());
+    file.extend_from_slice(blake3::hash(&code).as_bytes());
+    file.extend_from_slice(&code);
+    Ok(file)
+}
+
+/// Loads machine code that [`seal_native`] made from the user's cache folder.
+///
+/// Machine code cannot be checked for what it does, so it is believed because of where it lies: the folder must belong to
+/// this user and be closed to all others (0700), the file must be a plain file of this user that nobody else may write, and its
+/// checksum must match. Naming files by content and engine is the caller's part; code of another engine is refused here.
+pub(crate) fn load_native(engine: &wasmtime::Engine, path: &Path) -> wasmtime::Result<wasmtime::Module> {
+    let user = rustix::process::geteuid().as_raw();
+    let folder = fs::symlink_metadata(path.parent().unwrap_or(Path::new(".")))?;
+    if !folder.is_dir() || folder.uid() != user || folder.mode() & 0o077 != 0 {
+        wasmtime::bail!("refusing native code from {}: its folder is open to other users", path.display());
+    }
+    let mut file = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.uid() != user || meta.mode() & 0o022 != 0 {
+        wasmtime::bail!("refusing native code from {}: other users may write it", path.display());
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let Some((checksum, code)) = bytes.split_first_chunk::<NATIVE_CHECKSUM_BYTES>() else {
+        wasmtime::bail!("native code in {} is cut short", path.display());
+    };
+    if blake3::hash(code) != *checksum {
+        wasmtime::bail!("native code in {} is damaged", path.display());
+    }
+    // SAFETY: the bytes are what `seal_native` wrote: they lie in a folder that only this user can enter (checked), in a file
+    // that only this user can write (checked on the open file), and the checksum excludes damage. They are in our own memory
+    // now and cannot change any more. wasmtime itself refuses code of another version, configuration or processor.
+    unsafe { wasmtime::Module::deserialize(engine, code) }
+}
+
+/// Bytes of the checksum in front of cached machine code.
+const NATIVE_CHECKSUM_BYTES: usize = 32;
+
+// The kernel's interface, from linux/userfaultfd.h and linux/fs.h.
+
+const UFFD_API: u64 = 0xAA;
+/// Write protection, also of pages that are not there yet, resolved by the kernel itself.
+const UFFD_FEATURES: u64 = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_WP_ASYNC;
+const UFFD_FEATURE_PAGEFAULT_FLAG_WP: u64 = 1 << 0;
+const UFFD_FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
+const UFFD_FEATURE_WP_ASYNC: u64 = 1 << 15;
+const UFFDIO_REGISTER_MODE_MISSING: u64 = 1 << 0;
+const UFFDIO_REGISTER_MODE_WP: u64 = 1 << 1;
+const UFFDIO_COPY_MODE_WP: u64 = 1 << 1;
+const UFFD_EVENT_PAGEFAULT: u8 = 0x12;
+const UFFD_MESSAGE_BYTES: usize = 32;
+
+const UFFDIO_API: u64 = request(READ_WRITE, 0xAA, 0x3F, size_of::<UffdioApi>());
+const UFFDIO_REGISTER: u64 = request(READ_WRITE, 0xAA, 0x00, size_of::<UffdioRegister>());
+const UFFDIO_UNREGISTER: u64 = request(READ, 0xAA, 0x01, size_of::<UffdioRange>());
+const UFFDIO_WAKE: u64 = request(READ, 0xAA, 0x02, size_of::<UffdioRange>());
+const UFFDIO_COPY: u64 = request(READ_WRITE, 0xAA, 0x03, size_of::<UffdioCopy>());
+const PAGEMAP_SCAN: u64 = request(READ_WRITE, b'f' as u64, 16, size_of::<PmScanArg>());
+
+const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
+const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
+const PAGE_IS_WRITTEN: u64 = 1 << 1;
+const PAGE_IS_PRESENT: u64 = 1 << 3;
+const PAGE_IS_SWAPPED: u64 = 1 << 4;
+/// Runs of pages asked for in one call.
+const SCAN_REGIONS: usize = 256;
+
+const READ: u64 = 2;
+const READ_WRITE: u64 = 3;
+
+/// An ioctl number. Architectures that number differently fail the self-test and use the tracker that needs no kernel support.
+const fn request(direction: u64, group: u64, number: u64, bytes: usize) -> u64 {
+    direction << 30 | (bytes as u64) << 16 | group << 8 | number
+}
+
+#[repr(C)]
+struct UffdioApi {
+    api: u64,
+    features: u64,
+    ioctls: u64,
+}
+
+#[repr(C)]
+struct UffdioRange {
+    start: u64,
+    len: u64,
+}
+
+#[repr(C)]
+struct UffdioRegister {
+    range: UffdioRange,
+    mode: u64,
+    ioctls: u64,
+}
+
+#[repr(C)]
+struct UffdioCopy {
+    dst: u64,
+    src: u64,
+    len: u64,
+    mode: u64,
+    copy: i64,
+}
+
+#[repr(C)]
+struct PmScanArg {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vec: u64,
+    vec_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct PageRegion {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+const _: () = assert!(size_of::<UffdioApi>() == 24);
+const _: () = assert!(size_of::<UffdioRange>() == 16);
+const _: () = assert!(size_of::<UffdioRegister>() == 32);
+const _: () = assert!(size_of::<UffdioCopy>() == 40);
+const _: () = assert!(size_of::<PmScanArg>() == 96);
+const _: () = assert!(size_of::<PageRegion>() == 24);
+const _: () = assert!(size_of::<usize>() == 8, "a memory reserves 4 GiB of addresses");
+const _: () = assert!(PAGE_BYTES == 4096);
+
+/// Calls an ioctl.
+///
+/// # Safety
+///
+/// `number` must be a request that takes a pointer to a `T`, and what it does to the process's memory must be sound.
+unsafe fn ioctl<T>(fd: RawFd, number: u64, argument: &mut T) -> io::Result<libc::c_int> {
+    loop {
+        // SAFETY: the argument is a live exclusive reference to what the request takes, by this function's contract.
+        let result = unsafe { libc::ioctl(fd, number as libc::Ioctl, ptr::from_mut(argument)) };
+        if result >= 0 {
+            return Ok(result);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
