@@ -29,6 +29,7 @@
 //! `wasmtime::Memory::grow(store, 0)`, which makes it look again; without that, `memory.size` and bulk instructions go by the old size.
 
 mod bank;
+pub(crate) mod kernel;
 mod pager;
 mod self_test;
 mod tracker;
@@ -38,6 +39,7 @@ mod tests;
 
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use self::bank::MemoryBank;
@@ -130,6 +132,7 @@ pub(crate) struct GuestMemory {
     image: Mutex<Option<LazyImage>>,
     tracking: Mutex<Tracking>,
     growth_failure: Mutex<Option<MemoryError>>,
+    bulk_write_seen: AtomicBool,
     mapping: Arc<Mapping>,
 }
 
@@ -142,6 +145,7 @@ impl GuestMemory {
             image: Mutex::new(None),
             tracking: Mutex::new(tracking),
             growth_failure: Mutex::new(None),
+            bulk_write_seen: AtomicBool::new(false),
             mapping: Arc::new(mapping),
         };
         memory.resize(bytes)?;
@@ -242,15 +246,29 @@ impl GuestMemory {
     }
 
     /// Makes one page read-only, so that the next guest store to it traps in the function that stores. On hosts with larger pages
-    /// its neighbours are read-only, too. Only for finding out who writes: a bulk instruction (`memory.fill`, `memory.copy`)
-    /// that hits the page faults in host code and ends the process, so this is for a process that has nothing else to lose.
+    /// its neighbours are read-only, too. Only for finding out who writes.
+    ///
+    /// A bulk instruction (`memory.fill`, `memory.copy`, `memory.init`) writes from host code, where a fault ends the process, unless
+    /// [`crate::raw::outlive_bulk_writes`] was called for the store.
     pub(crate) fn protect_for_report(&self, index: u32) -> Result<(), MemoryError> {
+        self.bulk_write_seen.store(false, Ordering::Relaxed);
         self.allow_writes(index, false)
     }
 
     /// Undoes [`protect_for_report`](Self::protect_for_report).
     pub(crate) fn unprotect(&self, index: u32) -> Result<(), MemoryError> {
         self.allow_writes(index, true)
+    }
+
+    /// Whether a bulk instruction wrote to a page since it was protected. The page is writable again then. Such a write does not trap,
+    /// but the engine's epoch has advanced, so that the store's epoch callback can ask this and end the call near the instruction.
+    pub(crate) fn bulk_write_seen(&self) -> bool {
+        self.bulk_write_seen.load(Ordering::Relaxed)
+    }
+
+    /// Notes a write for [`bulk_write_seen`](Self::bulk_write_seen). Called in a signal handler: does nothing else.
+    pub(crate) fn note_bulk_write(&self) {
+        self.bulk_write_seen.store(true, Ordering::Relaxed);
     }
 
     /// Makes the memory, at its present size, hold an image whose pages come from `pager` when they are first touched.

@@ -29,7 +29,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, UserfaultfdFlags};
 
-use crate::memory::{GuestMemory, MemoryBank, MemoryError, PAGE_BYTES};
+use crate::memory::kernel::*;
+use crate::memory::{GuestMemory, MemoryBank, MemoryError};
 
 /// A reserved address range, accessible up to [`byte_size`](Mapping::byte_size), never moved, unmapped on drop.
 ///
@@ -439,6 +440,73 @@ fn chain(error: &MemoryError) -> String {
     text
 }
 
+/// Lets bulk instructions write to pages that [`GuestMemory::protect_for_report`] protects, instead of ending the process.
+///
+/// They write from host code, where wasmtime does not turn a fault into a trap. The page becomes writable, the memory
+/// notes it ([`GuestMemory::bulk_write_seen`]), and the engine's epoch advances, so that the guest can be stopped soon after.
+pub(crate) fn outlive_bulk_writes<T>(
+    store: &mut wasmtime::Store<T>,
+    module: &wasmtime::Module,
+    memory: &Arc<GuestMemory>,
+) {
+    use wasmtime::unix::StoreExt;
+
+    let code = module.image_range();
+    let code = code.start.addr()..code.end.addr();
+    let (engine, memory) = (store.engine().clone(), Arc::clone(memory));
+    let handler = move |signal: libc::c_int, info: *const libc::siginfo_t, context: *const libc::c_void| {
+        if signal != libc::SIGSEGV {
+            return false;
+        }
+        // SAFETY: the kernel passes a live `siginfo_t`, which for SIGSEGV has an address, and a context; wasmtime hands both on.
+        let (address, counter) = unsafe { ((*info).si_addr().addr(), program_counter(context)) };
+        let (Some(offset), Some(counter)) = (memory.mapping().offset_of(address), counter) else {
+            return false;
+        };
+        if code.contains(&counter) {
+            return false;
+        }
+        let mapping = memory.mapping();
+        let page = offset - offset % mapping.host_page;
+        // All of the accessible part is readable, so this was a write to a page that was made read-only.
+        if mapping.protect(page, mapping.host_page, MprotectFlags::READ | MprotectFlags::WRITE).is_err() {
+            return false;
+        }
+        memory.note_bulk_write();
+        engine.increment_epoch();
+        true
+    };
+    // SAFETY: the handler is async-signal-safe: it reads what the kernel passed and memory it owns, makes one system call
+    // and changes two atomics; it takes no lock and allocates nothing. Its one assertion cannot fail: the page is in the mapping.
+    unsafe { store.set_signal_handler(handler) }
+}
+
+/// Where the interrupted thread was, on architectures where we know where to look.
+///
+/// # Safety
+///
+/// `context` must be what the kernel passed to a signal handler that was installed with SA_SIGINFO and has not returned.
+unsafe fn program_counter(context: *const libc::c_void) -> Option<usize> {
+    let context = context.cast::<libc::ucontext_t>();
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: it is a live `ucontext_t`, by this function's contract.
+        let counter = unsafe { (*context).uc_mcontext.gregs[libc::REG_RIP as usize] };
+        usize::try_from(counter).ok()
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        // SAFETY: as above.
+        let counter = unsafe { (*context).uc_mcontext.pc };
+        usize::try_from(counter).ok()
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        let _ = context;
+        None
+    }
+}
+
 /// The contents of a cache file that [`load_native`] accepts: a checksum, then the machine code of `module`.
 pub(crate) fn seal_native(module: &wasmtime::Module) -> wasmtime::Result<Vec<u8>> {
     let code = module.serialize()?;
@@ -481,104 +549,7 @@ pub(crate) fn load_native(engine: &wasmtime::Engine, path: &Path) -> wasmtime::R
 /// Bytes of the checksum in front of cached machine code.
 const NATIVE_CHECKSUM_BYTES: usize = 32;
 
-// The kernel's interface, from linux/userfaultfd.h and linux/fs.h.
-
-const UFFD_API: u64 = 0xAA;
-/// Write protection, also of pages that are not there yet, resolved by the kernel itself.
-const UFFD_FEATURES: u64 = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_WP_ASYNC;
-const UFFD_FEATURE_PAGEFAULT_FLAG_WP: u64 = 1 << 0;
-const UFFD_FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
-const UFFD_FEATURE_WP_ASYNC: u64 = 1 << 15;
-const UFFDIO_REGISTER_MODE_MISSING: u64 = 1 << 0;
-const UFFDIO_REGISTER_MODE_WP: u64 = 1 << 1;
-const UFFDIO_COPY_MODE_WP: u64 = 1 << 1;
-const UFFD_EVENT_PAGEFAULT: u8 = 0x12;
-const UFFD_MESSAGE_BYTES: usize = 32;
-
-const UFFDIO_API: u64 = request(READ_WRITE, 0xAA, 0x3F, size_of::<UffdioApi>());
-const UFFDIO_REGISTER: u64 = request(READ_WRITE, 0xAA, 0x00, size_of::<UffdioRegister>());
-const UFFDIO_UNREGISTER: u64 = request(READ, 0xAA, 0x01, size_of::<UffdioRange>());
-const UFFDIO_WAKE: u64 = request(READ, 0xAA, 0x02, size_of::<UffdioRange>());
-const UFFDIO_COPY: u64 = request(READ_WRITE, 0xAA, 0x03, size_of::<UffdioCopy>());
-const PAGEMAP_SCAN: u64 = request(READ_WRITE, b'f' as u64, 16, size_of::<PmScanArg>());
-
-const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
-const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
-const PAGE_IS_WRITTEN: u64 = 1 << 1;
-const PAGE_IS_PRESENT: u64 = 1 << 3;
-const PAGE_IS_SWAPPED: u64 = 1 << 4;
-/// Runs of pages asked for in one call.
-const SCAN_REGIONS: usize = 256;
-
-const READ: u64 = 2;
-const READ_WRITE: u64 = 3;
-
-/// An ioctl number. Architectures that number differently fail the self-test and use the tracker that needs no kernel support.
-const fn request(direction: u64, group: u64, number: u64, bytes: usize) -> u64 {
-    direction << 30 | (bytes as u64) << 16 | group << 8 | number
-}
-
-#[repr(C)]
-struct UffdioApi {
-    api: u64,
-    features: u64,
-    ioctls: u64,
-}
-
-#[repr(C)]
-struct UffdioRange {
-    start: u64,
-    len: u64,
-}
-
-#[repr(C)]
-struct UffdioRegister {
-    range: UffdioRange,
-    mode: u64,
-    ioctls: u64,
-}
-
-#[repr(C)]
-struct UffdioCopy {
-    dst: u64,
-    src: u64,
-    len: u64,
-    mode: u64,
-    copy: i64,
-}
-
-#[repr(C)]
-struct PmScanArg {
-    size: u64,
-    flags: u64,
-    start: u64,
-    end: u64,
-    walk_end: u64,
-    vec: u64,
-    vec_len: u64,
-    max_pages: u64,
-    category_inverted: u64,
-    category_mask: u64,
-    category_anyof_mask: u64,
-    return_mask: u64,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct PageRegion {
-    start: u64,
-    end: u64,
-    categories: u64,
-}
-
-const _: () = assert!(size_of::<UffdioApi>() == 24);
-const _: () = assert!(size_of::<UffdioRange>() == 16);
-const _: () = assert!(size_of::<UffdioRegister>() == 32);
-const _: () = assert!(size_of::<UffdioCopy>() == 40);
-const _: () = assert!(size_of::<PmScanArg>() == 96);
-const _: () = assert!(size_of::<PageRegion>() == 24);
 const _: () = assert!(size_of::<usize>() == 8, "a memory reserves 4 GiB of addresses");
-const _: () = assert!(PAGE_BYTES == 4096);
 
 /// Calls an ioctl.
 ///
@@ -596,5 +567,52 @@ unsafe fn ioctl<T>(fd: RawFd, number: u64, argument: &mut T) -> io::Result<libc:
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn native_code_is_believed_only_where_nobody_else_can_write() {
+        let engine = wasmtime::Engine::default();
+        let wasm = wat::parse_str("(module (func (export \"f\")))").unwrap();
+        let sealed = seal_native(&wasmtime::Module::new(&engine, wasm).unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("code");
+        fs::write(&path, &sealed).unwrap();
+        set_mode(folder.path(), 0o700);
+        set_mode(&path, 0o600);
+        let refusal = || load_native(&engine, &path).err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(refusal(), "");
+
+        set_mode(&path, 0o620);
+        assert!(refusal().contains("other users may write it"), "{}", refusal());
+        set_mode(&path, 0o600);
+        set_mode(folder.path(), 0o755);
+        assert!(refusal().contains("its folder is open to other users"), "{}", refusal());
+        set_mode(folder.path(), 0o700);
+
+        for at in [0, 40, sealed.len() - 1] {
+            let mut damaged = sealed.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, damaged).unwrap();
+            assert!(refusal().contains("is damaged"), "{}", refusal());
+        }
+        fs::write(&path, &sealed[..9]).unwrap();
+        assert!(refusal().contains("cut short"), "{}", refusal());
+
+        let elsewhere = folder.path().join("elsewhere");
+        fs::write(&elsewhere, &sealed).unwrap();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        assert!(!refusal().is_empty(), "a link is followed");
     }
 }

@@ -17,6 +17,10 @@ struct Image {
     panics: bool,
 }
 
+fn byte_of(page: u32) -> u8 {
+    page.to_le_bytes()[0]
+}
+
 impl Pager for Image {
     fn load(&mut self, page: u32, out: &mut [u8; PAGE_BYTES]) -> Result<(), PagerError> {
         if self.bad == Some(page) {
@@ -24,7 +28,7 @@ impl Pager for Image {
             return Err(PagerError::Load { page, source: Box::new(io::Error::other("damaged")) });
         }
         self.loads.fetch_add(1, Ordering::Relaxed);
-        out.fill(page as u8);
+        out.fill(byte_of(page));
         Ok(())
     }
 }
@@ -127,7 +131,7 @@ fn the_rest_is_loaded_in_slices_while_the_guest_runs() {
         }
     });
     for page in (0..128).rev() {
-        let expected = if populated(page) { page as u8 } else { 0 };
+        let expected = if populated(page) { byte_of(page) } else { 0 };
         assert_eq!(guest.peek(page * 4096 + 99).unwrap(), expected);
     }
     background.join().unwrap();

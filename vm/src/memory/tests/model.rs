@@ -191,7 +191,7 @@ fn run(tracker: Tracker, ops: &[Op]) -> Result<(), TestCaseError> {
             }
         }
         prop_assert_eq!(guest.memory.byte_size(), model.bytes.len() as u64);
-        prop_assert_eq!(guest.size() as usize, model.bytes.len() / WASM_PAGE_BYTES);
+        prop_assert_eq!(usize::try_from(guest.size()), Ok(model.bytes.len() / WASM_PAGE_BYTES));
     }
     prop_assert!(guest.memory.read(0..guest.memory.byte_size()) == model.bytes, "contents differ");
     Ok(())

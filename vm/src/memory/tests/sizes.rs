@@ -16,7 +16,7 @@ fn assert_out_of_bounds<T: std::fmt::Debug>(result: wasmtime::Result<T>) {
 fn out_of_bounds_is_a_trap() {
     for tracker in trackers() {
         let mut guest = Guest::new(tracker);
-        let end = 2 * WASM_PAGE_BYTES as u32;
+        let end = 2 << 16;
         guest.poke(end - 1, 1).unwrap();
         assert_out_of_bounds(guest.poke(end, 1));
         assert_out_of_bounds(guest.peek(u32::MAX));

@@ -6,6 +6,7 @@ use wasmtime::{Instance, Module, Store, Trap, WasmBacktrace};
 
 use super::guest::{Guest, engine, trackers};
 use crate::memory::{PAGE_BYTES, Tracker, WASM_PAGE_BYTES};
+use crate::raw::outlive_bulk_writes;
 
 #[test]
 fn selection_obeys_a_wish_and_says_why() {
@@ -101,6 +102,26 @@ fn a_write_to_a_protected_page_names_the_function() {
     }
 }
 
+/// `memory.fill` writes from host code: the fault is no trap, and ended the process before there was a handler for it.
+#[test]
+fn a_bulk_write_to_a_protected_page_is_noted_and_passes() {
+    for tracker in trackers() {
+        let mut guest = Guest::new(tracker);
+        guest.fill(0, 1, 65536).unwrap();
+        guest.memory.clean().unwrap();
+        let module = guest.instance.module(&guest.store).clone();
+        outlive_bulk_writes(&mut guest.store, &module, &guest.memory);
+        guest.memory.protect_for_report(3).unwrap();
+        assert!(guest.poke(3 * 4096 + 8, 2).is_err(), "a plain store still traps");
+        assert!(!guest.memory.bulk_write_seen());
+        guest.fill(2 * 4096, 7, 3 * 4096).unwrap();
+        assert!(guest.memory.bulk_write_seen());
+        assert_eq!(guest.dirty(), [2, 3, 4]);
+        guest.memory.protect_for_report(3).unwrap();
+        assert!(!guest.memory.bulk_write_seen());
+    }
+}
+
 /// Prints what a collect costs; compare with the notes in docs/decisions before changing the tracker.
 #[test]
 fn cost_of_a_collect() {
@@ -122,5 +143,23 @@ fn cost_of_a_collect() {
             }
             eprintln!("{tracker}: 2 written pages in {} KiB, all resident: {best:?}", wasm_pages * 64);
         }
+    }
+}
+
+/// Prints what a memory costs to make and drop, which every query does.
+#[test]
+fn cost_of_a_memory() {
+    for tracker in trackers() {
+        let (engine, bank) = engine(tracker);
+        let module = Module::new(&engine, wat::parse_str("(module (memory 16))").unwrap()).unwrap();
+        let mut best = Duration::MAX;
+        for _ in 0..200 {
+            let start = Instant::now();
+            let mut store = Store::new(&engine, ());
+            let made = bank.watch(|| Instance::new(&mut store, &module, &[]).unwrap());
+            drop((made, store));
+            best = best.min(start.elapsed());
+        }
+        eprintln!("{tracker}: an instance with one memory, made and dropped: {best:?}");
     }
 }
