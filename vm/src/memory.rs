@@ -162,11 +162,6 @@ impl GuestMemory {
         page_index(self.mapping.byte_size())
     }
 
-    /// The mechanism that finds written pages.
-    pub(crate) fn tracker(&self) -> Tracker {
-        lock(&self.tracking).tracker()
-    }
-
     /// Replaces `out` by the pages that may have been written since the last collect or [`clean`](Self::clean), in ascending
     /// order, each once, and starts over. A page that was written is always among them; one that was not is rarely.
     pub(crate) fn collect_dirty(&self, out: &mut Vec<u32>) -> Result<(), MemoryError> {

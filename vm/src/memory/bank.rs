@@ -19,11 +19,6 @@ impl MemoryBank {
         MemoryBank { tracker, watched: Mutex::default() }
     }
 
-    /// The tracker of the memories made here.
-    pub(crate) fn tracker(&self) -> Tracker {
-        self.tracker
-    }
-
     /// Calls `instantiate`, and returns with its result the memories that it made on this thread, in the order in which
     /// they were made, which is that of the module's own memories. Other threads may instantiate at the same time.
     pub(crate) fn watch<R>(&self, instantiate: impl FnOnce() -> R) -> (R, Vec<Arc<GuestMemory>>) {
