@@ -481,6 +481,8 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // So that the next holder is not taken for this one in the moment before it has signed.
         let _ = self.file.set_len(0);
+        // Closing is not enough: a child that another thread is just starting still has the descriptor until it execs.
+        let _ = sys::unlock_file(&self.file);
     }
 }
 
@@ -519,4 +521,180 @@ fn host_id() -> [u8; 16] {
 
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn make(place: &Path) -> Result<LockedFolder, FolderError> {
+        let new = NewFolder::begin(place, 1)?;
+        write_new(&new.path().join("head"), b"as a head").unwrap();
+        new.publish()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_new_folder_is_complete_locked_and_private() {
+        let parent = tempfile::tempdir().unwrap();
+        let place = parent.path().join("m");
+        let locked = make(&place).unwrap();
+        assert_eq!(names(parent.path()), ["m"]);
+        assert_eq!(names(&place), ["abide", "head", "lock"]);
+        assert_eq!(std::fs::read(place.join("abide")).unwrap(), b"abide machine 1\n");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&place), 0o700);
+        for name in names(&place) {
+            assert_eq!(mode(&place.join(name)), 0o600);
+        }
+        let holder = Lock::holder(&place).unwrap().unwrap();
+        assert_eq!(holder.pid, Some(std::process::id()));
+        assert!(holder.is_here());
+        assert!(matches!(Folder::open(&place).unwrap().lock(), Err(LockError::Held { .. })));
+        let folder = locked.unlock();
+        assert_eq!(Lock::holder(&place).unwrap(), None);
+        assert_eq!(folder.lock().unwrap().path(), place);
+    }
+
+    #[test]
+    fn a_folder_given_up_leaves_nothing_and_one_left_by_a_kill_is_removed_by_the_next() {
+        let parent = tempfile::tempdir().unwrap();
+        let place = parent.path().join("m");
+        let given_up = NewFolder::begin(&place, 7).unwrap();
+        std::fs::write(given_up.path().join("data.mdb"), b"half").unwrap();
+        drop(given_up);
+        assert!(names(parent.path()).is_empty());
+
+        let killed = parent.path().join(".abide-new-00000000000000ff");
+        std::fs::create_dir(&killed).unwrap();
+        std::fs::write(killed.join("lock"), b"host h\nboot b\npid 1\n").unwrap();
+        let barely_begun = parent.path().join(".abide-new-00000000000000fe");
+        std::fs::create_dir(&barely_begun).unwrap();
+        let in_the_making = NewFolder::begin(&parent.path().join("other"), 8).unwrap();
+        let locked = make(&place).unwrap();
+        assert_eq!(names(parent.path()), [".abide-new-0000000000000008", ".abide-new-00000000000000fe", "m"]);
+        drop((in_the_making, locked));
+    }
+
+    #[test]
+    fn nothing_is_replaced() {
+        let parent = tempfile::tempdir().unwrap();
+        let place = parent.path().join("m");
+        let slow = NewFolder::begin(&place, 1).unwrap();
+        let fast = NewFolder::begin(&place, 2).unwrap();
+        let first = fast.publish().unwrap();
+        assert!(matches!(slow.publish(), Err(FolderError::Exists { .. })));
+        assert!(matches!(make(&place), Err(FolderError::Exists { .. })));
+        drop(first);
+        let empty = parent.path().join("empty");
+        std::fs::create_dir(&empty).unwrap();
+        assert!(matches!(make(&empty), Err(FolderError::Exists { .. })));
+        let dangling = parent.path().join("dangling");
+        std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
+        assert!(matches!(make(&dangling), Err(FolderError::Exists { .. })));
+        assert_eq!(names(parent.path()), ["dangling", "empty", "m"]);
+    }
+
+    #[test]
+    fn names_of_every_kind() {
+        let parent = tempfile::tempdir().unwrap();
+        let deep = parent.path().join(["d"; 100].join("/"));
+        std::fs::create_dir_all(&deep).unwrap();
+        for place in [
+            parent.path().join(OsStr::from_bytes(b"not \xff\xfe utf-8")),
+            parent.path().join("n".repeat(255)),
+            deep.join("x".repeat(200)),
+            parent.path().join("with a slash/"),
+            parent.path().join("line\nfeed"),
+        ] {
+            drop(make(&place).unwrap());
+            assert_eq!(Folder::open(&place).unwrap().path(), place);
+        }
+        for place in ["/", "..", "a/.."] {
+            assert!(matches!(make(Path::new(place)), Err(FolderError::Name { .. })), "{place}");
+        }
+        assert!(matches!(make(&parent.path().join("no/parent")), Err(FolderError::Create { .. })));
+    }
+
+    #[test]
+    fn what_is_no_machine_is_told_apart() {
+        let parent = tempfile::tempdir().unwrap();
+        let place = parent.path().join("m");
+        drop(make(&place).unwrap());
+        let open = |format: &[u8]| {
+            std::fs::write(place.join("abide"), format).unwrap();
+            Folder::open(&place).map(drop).map_err(|error| error.to_string().replace(place.to_str().unwrap(), "M"))
+        };
+        assert_eq!(open(b"abide machine 1\n"), Ok(()));
+        let newer = "machine M has format version 2, this version reads up to 1";
+        assert_eq!(open(b"abide machine 2\n"), Err(newer.to_owned()));
+        for damaged in [&b""[..], b"abide machine 1", b"abide machine 01\n", b"abide machine +1\n", b"\xff", &[0; 9000]]
+        {
+            assert_eq!(open(damaged), Err("M/abide is damaged".to_owned()));
+        }
+        std::fs::remove_file(place.join("abide")).unwrap();
+        let text =
+            |path: &Path| Folder::open(path).unwrap_err().to_string().replace(parent.path().to_str().unwrap(), "P");
+        assert_eq!(text(&place), "P/m is not a machine");
+        assert_eq!(text(&place.join("lock")), "P/m/lock is not a machine");
+        assert_eq!(text(&place.join("lock/below")), "P/m/lock/below is not a machine");
+        assert_eq!(text(&parent.path().join("none")), "there is no machine P/none");
+    }
+
+    #[test]
+    fn a_copied_folder_is_another_place_and_a_renamed_one_is_not() {
+        let parent = tempfile::tempdir().unwrap();
+        let place = parent.path().join("m");
+        let original = make(&place).unwrap().unlock().identity();
+        let copy = parent.path().join("copy");
+        std::fs::create_dir(&copy).unwrap();
+        std::fs::copy(place.join("abide"), copy.join("abide")).unwrap();
+        let copied = Folder::open(&copy).unwrap().identity();
+        assert_eq!(copied.host, original.host);
+        assert_ne!(copied, original);
+        let moved = parent.path().join("moved");
+        std::fs::rename(&place, &moved).unwrap();
+        assert_eq!(Folder::open(&moved).unwrap().identity(), original);
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink(&moved, &link).unwrap();
+        assert_eq!(Folder::open(&link).unwrap().identity(), original);
+    }
+
+    #[test]
+    fn a_holder_is_understood_as_far_as_it_goes_and_never_harms_a_terminal() {
+        let holder = Holder { host: Some("h".to_owned()), boot: Some("b".to_owned()), pid: Some(12) };
+        assert_eq!(holder.encode(), "host h\nboot b\npid 12\n");
+        assert_eq!(Holder::decode(holder.encode().as_bytes()), holder);
+        for (bytes, shown) in [
+            (&b"host h\nboot b\npid 12\n"[..], "process 12 on host h"),
+            (b"pid 12", "process 12"),
+            (b"host h\n", "another process"),
+            (b"pid 0\n", "another process"),
+            (b"pid -3\nhost \n", "another process"),
+            (b"", "another process"),
+            (b"\xff\xfe\0", "another process"),
+            (b"host a\x1b[31mb\npid 5\n", "process 5 on host a[31mb"),
+        ] {
+            assert_eq!(Holder::decode(bytes).to_string(), shown);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("lock"), holder.encode()).unwrap();
+        assert_eq!(Lock::holder(folder.path()).unwrap(), None, "only believed while locked");
+        let lock = Lock::acquire(folder.path()).unwrap();
+        assert!(matches!(Lock::acquire(folder.path()), Err(LockError::Held { holder, .. }) if holder.is_here()));
+        drop(lock);
+        assert_eq!(std::fs::read(folder.path().join("lock")).unwrap(), b"");
+    }
 }

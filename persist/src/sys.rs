@@ -43,7 +43,8 @@ impl Code {
     pub(crate) const MAP_FULL: Code = Code(ffi::MDB_MAP_FULL);
     pub(crate) const MAP_RESIZED: Code = Code(ffi::MDB_MAP_RESIZED);
 
-    /// Whether LMDB returns it only for a file that is not as LMDB wrote it.
+    /// Whether LMDB returns it only for a file that is not as LMDB wrote it. `MDB_BAD_TXN` is among them because transactions
+    /// are not misused here: one that has gone bad has met a page that is not there, which LMDB does not always say at once.
     pub(crate) fn is_damage(self) -> bool {
         matches!(
             self.0,
@@ -53,6 +54,7 @@ impl Code {
                 | ffi::MDB_VERSION_MISMATCH
                 | ffi::MDB_INCOMPATIBLE
                 | ffi::MDB_CURSOR_FULL
+                | ffi::MDB_BAD_TXN
                 | ffi::MDB_PAGE_FULL
         )
     }
@@ -755,6 +757,16 @@ pub(crate) fn try_lock_file(file: &impl AsFd) -> io::Result<bool> {
             error if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
             error => Err(error),
         },
+    }
+}
+
+/// Gives the lock of the open description `file` back, whoever else has a descriptor of it.
+pub(crate) fn unlock_file(file: &impl AsFd) -> io::Result<()> {
+    let lock = whole_file(libc::F_UNLCK);
+    // SAFETY: the descriptor is borrowed and `lock` outlives the call.
+    match unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

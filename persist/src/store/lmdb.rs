@@ -551,4 +551,32 @@ mod tests {
         assert_eq!(store.get(Table::Objects, b"big").unwrap().unwrap(), vec![2; 1 << 20]);
         assert!(store.usage().unwrap().map_bytes > 1 << 20);
     }
+
+    /// LMDB does not write pages that a transaction took from the end of the file and freed again, so that a sound file may be
+    /// shorter than its last page. Taking that for truncation would have made a sound machine unusable.
+    #[test]
+    fn a_file_that_ends_before_free_pages_is_sound_and_one_that_ends_before_others_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LmdbStore::create(folder.path(), &tiny()).unwrap();
+        for n in 0..10 {
+            store.commit(&write(Table::Log, b"k", vec![n; 100])).unwrap();
+        }
+        let mut txn = store.shared.env.write().unwrap();
+        txn.put(2, b"k", b"loads the list of free pages").unwrap();
+        txn.put(3, b"big", &[1; 100_000]).unwrap();
+        txn.delete(3, b"big").unwrap();
+        txn.commit().unwrap();
+        drop(store);
+        let path = folder.path().join(DATA_FILE);
+        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let header = header::check(&file).unwrap();
+        let bytes = file.metadata().unwrap().len();
+        assert!(bytes < (header.last_page + 1) * header.page_bytes, "LMDB has changed: {header:?}, {bytes} bytes");
+        let again = LmdbStore::open(folder.path(), &tiny()).unwrap();
+        assert_eq!(again.get(Table::Log, b"k").unwrap().unwrap(), b"loads the list of free pages");
+        drop(again);
+        assert_eq!(verify_structure(folder.path()).unwrap().entries, [0, 0, 1, 0]);
+        file.set_len(bytes - header.page_bytes).unwrap();
+        assert!(matches!(header::check(&file), Err(Cause::Damage(Flaw::Short { .. }))));
+    }
 }

@@ -133,8 +133,7 @@ fn read_meta(file: &File, page: u8, offset: u64) -> Result<Header, Cause> {
 /// Whether every page from the end of the file to the last page is in the free list.
 fn tail_is_free(file: &File, header: &Header, bytes: u64) -> Result<bool, Cause> {
     let held = bytes / header.page_bytes;
-    let missing = header.last_page + 1 - held;
-    if header.free_depth == 0 || missing > held {
+    if header.free_depth == 0 {
         return Ok(false);
     }
     let mut walk = FreeWalk { file, page_bytes: header.page_bytes, held, missing_free: Vec::new(), pages_read: 0 };
