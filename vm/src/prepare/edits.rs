@@ -75,7 +75,7 @@ impl Edits {
     pub(super) fn apply(mut self, wasm: &[u8], body: &FunctionBody<'_>, index: u32) -> Result<Vec<u8>, Refusal> {
         if self.locals > LOCALS_MAX {
             return Err(Refusal::TooMany {
-                what: "locals, with those that preparation needs,",
+                what: "locals (with those that preparation needs)",
                 found: self.locals.into(),
                 limit: LOCALS_MAX.into(),
                 function: Some(FunctionPlace { index, name: None }),

@@ -3,6 +3,9 @@
 #![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test's own numbers are small")]
 
 mod corpus;
+mod hostile;
 mod nans;
+mod refusals;
 mod same;
+mod shape;
 mod support;
