@@ -104,13 +104,24 @@ pub(crate) struct Env {
     /// Where the map begins; 0 while unknown.
     base: AtomicUsize,
     map_bytes: AtomicUsize,
-    readers: Mutex<usize>,
-    idle: Condvar,
+    gate: Mutex<Gate>,
+    /// Signalled when the last reader leaves and when the map has been moved, or not.
+    turned: Condvar,
     writer: Mutex<()>,
     words: Arc<LastWords>,
     /// Dropped last: LMDB's locks of this process are gone by then.
     _claim: Claim,
 }
+
+/// Who keeps the map where it is.
+#[derive(Default)]
+struct Gate {
+    readers: usize,
+    growing: bool,
+}
+
+/// How long a new reader lets a waiting growth go first. Bounded, as the reader's own thread may hold what the growth waits for.
+const COURTESY: Duration = Duration::from_millis(100);
 
 /// What an environment says about itself.
 pub(crate) struct EnvInfo {
@@ -143,8 +154,8 @@ impl Env {
             page_bytes: options.page_bytes,
             base: AtomicUsize::new(0),
             map_bytes: AtomicUsize::new(options.map_bytes),
-            readers: Mutex::new(0),
-            idle: Condvar::new(),
+            gate: Mutex::default(),
+            turned: Condvar::new(),
             writer: Mutex::new(()),
             words,
             _claim: claim,
@@ -259,19 +270,24 @@ impl Env {
     /// Moves the map to one of `bytes`, once no reader of this process is left. `Err(Ok(n))`: `n` readers stayed too long.
     pub(crate) fn grow(&self, bytes: usize, patience: Duration) -> Result<(), Result<usize, Code>> {
         let _turn = locked(&self.writer);
-        let readers = locked(&self.readers);
-        let (readers, _) = self
-            .idle
-            .wait_timeout_while(readers, patience, |readers| *readers > 0)
+        let mut gate = locked(&self.gate);
+        gate.growing = true;
+        let (mut gate, _) = self
+            .turned
+            .wait_timeout_while(gate, patience, |gate| gate.readers > 0)
             .unwrap_or_else(PoisonError::into_inner);
-        if *readers > 0 {
-            return Err(Ok(*readers));
-        }
+        gate.growing = false;
+        let moved = if gate.readers > 0 { Err(Ok(gate.readers)) } else { self.move_map(bytes).map_err(Err) };
+        self.turned.notify_all();
+        moved
+    }
+
+    /// Called with the gate closed and empty.
+    fn move_map(&self, bytes: usize) -> Result<(), Code> {
         let _call = Call::enter(&self.words, 0..0);
-        self.lmdb.set_map_size(bytes).map_err(|error| Err(error.into()))?;
+        self.lmdb.set_map_size(bytes)?;
         self.map_bytes.store(bytes, Ordering::Relaxed);
-        // The base moves with the map by the same distance for every page, so any table's record finds it again.
-        self.find_base(&Table::ALL.map(Table::name)).map_err(Err)
+        self.find_base(&Table::ALL.map(Table::name))
     }
 
     /// Writes a consistent copy of the environment to `file`, with `compact` without its free pages.
@@ -289,17 +305,20 @@ struct ReaderPass(Arc<Env>);
 
 impl ReaderPass {
     fn new(env: &Arc<Env>) -> ReaderPass {
-        *locked(&env.readers) += 1;
+        let gate = locked(&env.gate);
+        let (mut gate, _) =
+            env.turned.wait_timeout_while(gate, COURTESY, |gate| gate.growing).unwrap_or_else(PoisonError::into_inner);
+        gate.readers += 1;
         ReaderPass(Arc::clone(env))
     }
 }
 
 impl Drop for ReaderPass {
     fn drop(&mut self) {
-        let mut readers = locked(&self.0.readers);
-        *readers -= 1;
-        if *readers == 0 {
-            self.0.idle.notify_all();
+        let mut gate = locked(&self.0.gate);
+        gate.readers -= 1;
+        if gate.readers == 0 && gate.growing {
+            self.0.turned.notify_all();
         }
     }
 }

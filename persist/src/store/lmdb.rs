@@ -127,6 +127,50 @@ impl LmdbStore {
     pub fn compact_to(&self, folder: &Path) -> Result<(), StoreError> {
         self.shared.copy(folder, true)
     }
+
+    /// Walks every table, reading every byte: keys ascend, and there are as many as the header says. Run it in a child process, as
+    /// damage may show as a signal (which ends the child with exit code 3).
+    ///
+    /// # Errors
+    /// [`StoreError`] with [`StoreError::is_damage`] for the first flaw.
+    pub fn walk(&self) -> Result<Walk, StoreError> {
+        let view = View::new(&self.shared)?;
+        let mut walk = Walk::default();
+        for table in Table::ALL {
+            let damaged =
+                |flaw| StoreError::Read { path: self.shared.folder.clone(), table, cause: Cause::Damage(flaw) };
+            if !view.txn.has(table.index()) {
+                return Err(damaged(Flaw::NoTable(table)));
+            }
+            let expected = view.txn.entries(table.index()).map_err(|code| self.shared.read_error(table, code))?;
+            let mut found = 0;
+            let mut last: Vec<u8> = Vec::new();
+            let mut ascending = true;
+            view.scan(table, &[], &mut |key, value| {
+                ascending = last.as_slice() < key;
+                found += 1;
+                last.clear();
+                last.extend_from_slice(key);
+                walk.bytes += (key.len() + value.len()) as u64;
+                walk.sum = key
+                    .iter()
+                    .chain(value)
+                    .fold(walk.sum, |sum, byte| sum.rotate_left(1).wrapping_add(u64::from(*byte)));
+                // A tree that goes round in circles would never end.
+                if ascending && found <= expected { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            if !ascending {
+                return Err(damaged(Flaw::Order(table)));
+            }
+            if found != expected {
+                return Err(damaged(Flaw::Count { table, expected, found }));
+            }
+            walk.entries[table.index()] = found;
+        }
+        let free = view.txn.free_pages(&mut |_| {});
+        free.map_err(|code| self.shared.read_error(Table::Meta, code))?;
+        Ok(walk)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -240,7 +284,11 @@ impl Shared {
         tracing::info!(bytes, folder = %self.folder.display(), "growing the store's map");
         self.env.grow(bytes, GROWTH_PATIENCE).map_err(|error| match error {
             Ok(readers) => Cause::Busy { readers },
-            Err(code) => cause_of(code, &self.folder, 0),
+            Err(code) => {
+                // LMDB gives the old map up before it has the new one: nothing is mapped now.
+                self.poisoned.store(true, Ordering::Release);
+                cause_of(code, &self.folder, 0)
+            }
         })
     }
 
@@ -399,46 +447,12 @@ pub struct Walk {
     pub sum: u64,
 }
 
-/// Walks every table of the store in `folder`, reading every byte: keys ascend, and there are as many as the header says. Run it
-/// in a child process, as damage may show as a signal (which ends the child with exit code 3).
+/// Walks every table of the store in `folder`: [`LmdbStore::walk`] of a store that is not open in this process.
 ///
 /// # Errors
-/// [`StoreError`] with [`StoreError::is_damage`] for the first flaw.
+/// As [`LmdbStore::walk`].
 pub fn verify_structure(folder: &Path) -> Result<Walk, StoreError> {
-    let store = LmdbStore::open_read_only(folder, &Options::default())?;
-    let view = View::new(&store.shared)?;
-    let mut walk = Walk::default();
-    for table in Table::ALL {
-        let damaged = |flaw| StoreError::Read { path: folder.to_owned(), table, cause: Cause::Damage(flaw) };
-        if !view.txn.has(table.index()) {
-            return Err(damaged(Flaw::NoTable(table)));
-        }
-        let expected = view.txn.entries(table.index()).map_err(|code| store.shared.read_error(table, code))?;
-        let mut found = 0;
-        let mut last: Vec<u8> = Vec::new();
-        let mut ascending = true;
-        view.scan(table, &[], &mut |key, value| {
-            ascending = last.as_slice() < key;
-            found += 1;
-            last.clear();
-            last.extend_from_slice(key);
-            walk.bytes += (key.len() + value.len()) as u64;
-            walk.sum =
-                key.iter().chain(value).fold(walk.sum, |sum, byte| sum.rotate_left(1).wrapping_add(u64::from(*byte)));
-            // A tree that goes round in circles would never end.
-            if ascending && found <= expected { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        if !ascending {
-            return Err(damaged(Flaw::Order(table)));
-        }
-        if found != expected {
-            return Err(damaged(Flaw::Count { table, expected, found }));
-        }
-        walk.entries[table.index()] = found;
-    }
-    let free = view.txn.free_pages(&mut |_| {});
-    free.map_err(|code| store.shared.read_error(Table::Meta, code))?;
-    Ok(walk)
+    LmdbStore::open_read_only(folder, &Options::default())?.walk()
 }
 
 #[cfg(test)]
