@@ -1,1 +1,7 @@
-fn main() {}
+//! The `abide` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    boot::main()
+}

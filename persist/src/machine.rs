@@ -10,7 +10,7 @@ use std::sync::Arc;
 use seed::object::Link;
 use seed::pack::{self, ReadError};
 use seed::record::Batch;
-use seed::{Id, Seq};
+use seed::{Domain, Id, Seq};
 use thiserror::Error;
 
 use crate::branch::{Branch, MAIN};
@@ -130,6 +130,17 @@ impl NewMachine {
         Ok(root)
     }
 
+    /// Takes in one object more.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn keep(&mut self, domain: Domain, id: &Id, bytes: &[u8]) -> Result<(), MachineError> {
+        let framer = Framer::new().map_err(MachineError::Compression)?;
+        let mut writes = Writes::new();
+        framer.put(&mut writes, domain, id, bytes);
+        Ok(self.journal.store().commit(&writes)?)
+    }
+
     /// The objects taken in.
     #[must_use]
     pub fn objects(&self) -> Shelf {
@@ -159,8 +170,7 @@ impl NewMachine {
     /// If nothing was appended, or the folder cannot be moved; nothing is left behind then.
     pub fn publish(self) -> Result<LockedFolder, MachineError> {
         let Self { journal, folder } = self;
-        let branch =
-            journal.branch().ok_or_else(|| MachineError::Empty { path: folder.path().to_owned() })?;
+        let branch = journal.branch().ok_or_else(|| MachineError::Empty { path: folder.path().to_owned() })?;
         HeadFile::create(folder.path(), &head_of(branch))?;
         drop(journal);
         Ok(folder.publish()?)

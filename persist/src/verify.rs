@@ -14,7 +14,6 @@ use thiserror::Error;
 use crate::journal::{JournalError, Start, each_batch};
 use crate::machine::{MachineError, Reading};
 use crate::objects::{domain_of, load, unframe};
-use crate::store::lmdb::verify_structure;
 use crate::store::{Reader, StoreError, Table};
 
 /// How much to check.
@@ -93,7 +92,7 @@ impl Finding {
 pub fn verify(reading: &Reading, depth: Depth, progress: &mut dyn FnMut(Checked)) -> Result<Checked, Finding> {
     let mut checked = Checked::default();
     if depth == Depth::Full {
-        verify_structure_of(reading)?;
+        reading.store().walk()?;
     }
     let roots = verify_log(reading, &mut checked, progress)?;
     verify_reachable(reading, roots, depth, &mut checked, progress)?;
@@ -101,14 +100,6 @@ pub fn verify(reading: &Reading, depth: Depth, progress: &mut dyn FnMut(Checked)
         verify_objects(reading, &mut checked, progress)?;
     }
     Ok(checked)
-}
-
-fn verify_structure_of(reading: &Reading) -> Result<(), Finding> {
-    match verify_structure(reading.folder().path()) {
-        // The store is open already, in this very process: the walk below reads every entry all the same.
-        Ok(_) | Err(StoreError::AlreadyOpen { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Every batch from seq 0; the images that must be there: those that epochs start from, and the checkpoint's.

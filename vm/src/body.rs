@@ -17,7 +17,7 @@ use seed::{Domain, EffectId, Id, LoadError, PageIndex, Seq};
 use thiserror::Error;
 
 use crate::engine::{Code, CodeError, Engine, Mode, Settings};
-use crate::guest::{Fault, Guest, HostFault, Misfit, RestoreError};
+use crate::guest::{Abort, Fault, Guest, HostFault, Misfit, RestoreError};
 use crate::ledger::{Ledger, Release, Terms, Violation};
 use crate::memory::{Pager, PagerError};
 
@@ -444,6 +444,38 @@ impl Body {
             return Err(Divergence { seq, what }.into());
         }
         Ok(())
+    }
+
+    /// The pages of each memory as of the last boundary, by index; zero pages are left out.
+    ///
+    /// # Errors
+    /// If a tree cannot be read.
+    pub fn page_ids(&self) -> Result<Vec<Vec<(PageIndex, Id)>>, LoadError> {
+        let mut memories = Vec::with_capacity(self.trees.len());
+        for tree in &self.trees {
+            let mut pages = Vec::new();
+            tree.for_each::<LoadError>(self.objects.as_ref(), &mut |index, id| {
+                pages.push((index, id));
+                Ok(())
+            })?;
+            memories.push(pages);
+        }
+        Ok(memories)
+    }
+
+    /// The function that first writes a page while the steps of `batch` are executed on the last boundary. The body is of no use afterwards.
+    pub fn writer_of(&mut self, (memory, page): (usize, PageIndex), batch: &Batch) -> Option<String> {
+        for record in &batch.records {
+            let Record::Step { input, .. } = record else { continue };
+            let guest = self.guest.as_mut()?;
+            guest.set_mode(Mode::Replay);
+            match guest.step_watching(input, memory, page) {
+                Ok(_) => {}
+                Err(Fault::Abort(Abort::Trap { function, .. })) => return function,
+                Err(_) => return None,
+            }
+        }
+        None
     }
 
     /// A new guest, brought to the state of the last boundary.

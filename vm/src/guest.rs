@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use seed::Nanos;
+use seed::{Nanos, PageIndex};
 use seed::image::{FUNCREF_NULL, Global, Limits};
 use seed::page::PAGE_BYTES;
 use thiserror::Error;
@@ -236,6 +236,19 @@ impl Guest {
     /// # Errors
     /// If it faults; the guest must then be restored.
     pub fn step(&mut self, input: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.step_with(input, None)
+    }
+
+    /// One step in which the guest's first write to a page traps, in the function that writes. For finding out who writes.
+    ///
+    /// # Errors
+    /// If it writes the page, or faults otherwise.
+    pub fn step_watching(&mut self, input: &[u8], memory: usize, page: PageIndex) -> Result<Vec<u8>, Fault> {
+        let watched = self.memories.get(memory).cloned();
+        self.step_with(input, watched.map(|memory| (memory, page)))
+    }
+
+    fn step_with(&mut self, input: &[u8], watched: Option<(Arc<GuestMemory>, PageIndex)>) -> Result<Vec<u8>, Fault> {
         self.start_clock();
         let bytes = input.len() as u64;
         let length = u32::try_from(bytes).map_err(|_| Abort::InputBuffer { bytes, pointer: 0 })?;
@@ -243,7 +256,15 @@ impl Guest {
         if self.exchange.write(&mut self.store, pointer as usize, input).is_err() {
             return Err(Abort::InputBuffer { bytes, pointer }.into());
         }
-        let packed = self.step.call(&mut self.store, (pointer, length)).map_err(|error| self.fault(error))?;
+        // Only now: the host's own write of the input must not trap.
+        if let Some((memory, page)) = &watched {
+            memory.protect_for_report(page.0).map_err(HostFault::from)?;
+        }
+        let called = self.step.call(&mut self.store, (pointer, length));
+        if let Some((memory, page)) = &watched {
+            memory.unprotect(page.0).map_err(HostFault::from)?;
+        }
+        let packed = called.map_err(|error| self.fault(error))?;
         let (pointer, length) = ((packed >> 32) as u32, (packed & 0xffff_ffff) as u32);
         if u64::from(length) > self.limits.output_bytes {
             return Err(Abort::OutputBytes { bytes: length, limit: self.limits.output_bytes }.into());

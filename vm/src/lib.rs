@@ -14,4 +14,7 @@ pub mod guest;
 pub mod body;
 pub mod ledger;
 pub mod recover;
+pub mod replay;
 pub mod step_loop;
+
+pub mod port;

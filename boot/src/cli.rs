@@ -1,0 +1,234 @@
+//! The command line, declared once: help, completions, manual pages and docs/cli.md are made from it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A machine that never stops existing.
+#[derive(Debug, Parser)]
+#[command(
+    name = "abide",
+    version,
+    about = "Runs a program as a machine that never stops existing: kill it, copy its folder, start it, it goes on.",
+    after_help = "First minute:\n  abide boot --start ./counter examples/counter/counter.wat\n  ^C or kill -9, any time; then\n  abide start ./counter\n\nExit codes: 0 ok, 1 failed, 2 usage, 3 damaged or diverged, 4 machine aborted and halted.\nEnvironment: NO_COLOR, ABIDE_LOG (for example ABIDE_LOG=debug), ABIDE_CACHE, ABIDE_TRACKER (write-protect, compare)."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, grouped by task.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a machine from a seed and take its first step.
+    Boot(Boot),
+    /// Run a machine until interrupted; what was open goes on.
+    Start(Start),
+    /// Send one message to a machine and print its answer.
+    Send(Send),
+    /// Talk to a machine: a line in, its answer out.
+    Repl(Repl),
+    /// Write a program, or a machine as it stands, to a seed file.
+    Save(Save),
+    /// Show a seed, a machine's image, an object or a log record as text.
+    Show(Show),
+    /// Show where a machine stands.
+    Status(Status),
+    /// Show what entered a machine.
+    Log(Log),
+    /// Check a machine: its log's chain, and everything it needs.
+    Verify(Verify),
+    /// Copy a machine, stopped or running, as of one moment.
+    Copy(Copy),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    #[command(hide = true)]
+    Man,
+    /// Print docs/cli.md.
+    #[command(hide = true)]
+    Reference,
+}
+
+/// `abide boot`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  abide boot --start ./counter examples/counter/counter.wat")]
+pub struct Boot {
+    /// The folder to make.
+    pub machine: PathBuf,
+    /// What to start from: a .seed file, a .wasm module or .wat text.
+    pub seed: PathBuf,
+    /// Start it right away.
+    #[arg(long)]
+    pub start: bool,
+    /// Grant a port that the seed asks for.
+    #[arg(long, value_name = "PORT")]
+    pub grant: Vec<String>,
+    /// Genesis data for a module: the bytes of a file.
+    #[arg(long, value_name = "FILE")]
+    pub genesis: Option<PathBuf>,
+    /// A limit for a module, such as step_cpu_ms=500; see docs/abi.md.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_limit)]
+    pub limit: Vec<(String, u64)>,
+    /// How it runs, with --start.
+    #[command(flatten)]
+    pub run: RunFlags,
+}
+
+/// Flags of every command that runs a machine.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct RunFlags {
+    /// Halt at the first step that is aborted.
+    #[arg(long)]
+    pub halt_on_abort: bool,
+}
+
+/// `abide start`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  abide start ./counter")]
+pub struct Start {
+    /// The machine.
+    pub machine: PathBuf,
+    /// How it runs.
+    #[command(flatten)]
+    pub run: RunFlags,
+}
+
+/// `abide send`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  abide send ./notes 'put milk two litres'\n\nA stopped machine runs, with its ports, until the answer is durable.")]
+pub struct Send {
+    /// The machine.
+    pub machine: PathBuf,
+    /// The message; read from standard input if it is -.
+    pub payload: String,
+    /// Up to 63 bytes that make sending again safe: the same key gets the recorded answer, not a second execution.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Print the answer as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `abide repl`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  abide repl ./notes")]
+pub struct Repl {
+    /// The machine.
+    pub machine: PathBuf,
+}
+
+/// `abide save`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  abide save counter.seed examples/counter/counter.wat\n  abide save today.seed ./notes")]
+pub struct Save {
+    /// The file to write.
+    pub seed: PathBuf,
+    /// A .wasm module, .wat text, or a machine.
+    pub source: PathBuf,
+    /// Genesis data for a module: the bytes of a file.
+    #[arg(long, value_name = "FILE")]
+    pub genesis: Option<PathBuf>,
+    /// A port that the module asks for.
+    #[arg(long, value_name = "PORT")]
+    pub ask: Vec<String>,
+    /// A limit for the module, such as step_cpu_ms=500; see docs/abi.md.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_limit)]
+    pub limit: Vec<(String, u64)>,
+}
+
+/// `abide show`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  abide show counter.seed\n  abide show ./notes            the image of its last checkpoint\n  abide show ./notes@41         the log record with seq 41\n  abide show ./notes 1e20..     an object, by the start of its id"
+)]
+pub struct Show {
+    /// A seed file, a machine, or a machine@seq.
+    pub thing: PathBuf,
+    /// The id of an object of the machine, or its start.
+    pub object: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `abide status`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  abide status ./counter")]
+pub struct Status {
+    /// The machine.
+    pub machine: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `abide log`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  abide log ./notes --since 100\n  abide log ./notes --follow --json | jq .kind")]
+pub struct Log {
+    /// The machine.
+    pub machine: PathBuf,
+    /// Start with this seq.
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub since: u64,
+    /// Go on as the log grows.
+    #[arg(long)]
+    pub follow: bool,
+    /// Print one JSON object a record.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How much to verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HowMuch {
+    /// The log's chain, and that everything needed is there.
+    Fast,
+    /// Every byte.
+    Full,
+}
+
+/// `abide verify`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  abide verify ./notes\n  abide verify ./notes --replay    execute its whole log again and compare")]
+pub struct Verify {
+    /// The machine.
+    pub machine: PathBuf,
+    /// How much to read.
+    #[arg(long, value_enum, default_value = "full")]
+    pub depth: HowMuch,
+    /// Execute the whole log again and compare outputs and roots.
+    #[arg(long)]
+    pub replay: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Do the work in this very process, which damage may end by a signal.
+    #[arg(long, hide = true)]
+    pub in_process: bool,
+}
+
+/// `abide copy`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  abide copy ./notes /backup/notes")]
+pub struct Copy {
+    /// The machine.
+    pub machine: PathBuf,
+    /// The folder to make.
+    pub to: PathBuf,
+}
+
+fn parse_limit(text: &str) -> Result<(String, u64), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
+    let names: Vec<&str> = seed::image::Limits::RANGES.iter().map(|range| range.name).collect();
+    if !names.contains(&name) {
+        return Err(format!("there is no limit {name}; there are {}", names.join(", ")));
+    }
+    let value = value.parse().map_err(|_| format!("{value} is not a number"))?;
+    Ok((name.to_owned(), value))
+}

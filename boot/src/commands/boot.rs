@@ -1,0 +1,136 @@
+//! `abide boot`: a folder that is a machine, or nothing at all.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+
+use persist::machine::{Machine, NewMachine};
+use seed::image::{Grant, Image, Program};
+use seed::object::{KIND_PROGRAM, Link, Objects, kind};
+use seed::{Domain, Id, LoadError, Nanos, PortId, Seq};
+use vm::body::{Body, SharedObjects};
+use vm::engine::{Engine, Mode, Settings};
+use vm::step_loop::{Fatal, Policy, Position, StepLoop, Turn};
+
+use super::{session, start};
+use crate::cli::Boot;
+use crate::clocks::{random, wall_clock};
+use crate::driver::{RunError, exit_on_lost_page, new_epoch};
+use crate::ports;
+use crate::report::{Failure, Paint};
+use crate::seeds::{self, SEED_BYTES_MAX, Terms};
+
+pub fn run(args: &Boot) -> Result<ExitCode, Failure> {
+    let machine = boot(args).map_err(|source| Failure::Boot { path: args.machine.clone(), source: Box::new(source) })?;
+    if args.start {
+        return start::start(machine, Some(args.run));
+    }
+    let paint = Paint::of(&std::io::stderr());
+    let shown = args.machine.display().to_string();
+    eprintln!("booted {} at root {}; next: abide start {shown}", paint.strong(&shown), machine.branch().root);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn boot(args: &Boot) -> Result<Machine, Failure> {
+    let terms = Terms { genesis: args.genesis.as_deref(), asks: &[], limits: &args.limit };
+    let seed = seeds::read(&args.seed, &terms)?;
+    let mut new = NewMachine::begin(&args.machine, u64::from_le_bytes(random()?))?;
+    let root = new.import(&seed, SEED_BYTES_MAX)?;
+    drop(seed);
+    let image = first_image(&mut new, root, &args.grant)?;
+    let epoch = new_epoch(0, random()?, new.identity()?, image.root())?;
+    let position = Position {
+        end: Seq(0),
+        batch: None,
+        cost_since_checkpoint: Nanos(0),
+        records_since_checkpoint: 0,
+        new_epoch: Some(epoch),
+    };
+    let settings = session::settings();
+    let objects: SharedObjects = Arc::new(new.objects());
+    // The guest needs more native stack than a main thread has.
+    let stack = Engine::thread_stack_bytes(&image.limits);
+    let path = args.machine.clone();
+    let (new, outcome) = thread::scope(|scope| {
+        let run = move || {
+            let outcome = first_step(&settings, objects, &image, position, &path, &mut new);
+            (new, outcome)
+        };
+        let thread = thread::Builder::new().stack_size(stack).spawn_scoped(scope, run).map_err(Failure::Host)?;
+        thread.join().map_err(|_| Failure::Run(RunError::Thread))
+    })?;
+    outcome?;
+    Ok(Machine::open_locked(new.publish()?)?)
+}
+
+/// Boots the machine and makes its first batch durable. What it puts out waits for the first start.
+fn first_step(
+    settings: &Settings,
+    objects: SharedObjects,
+    image: &Image,
+    position: Position,
+    path: &std::path::Path,
+    new: &mut NewMachine,
+) -> Result<(), Failure> {
+    let body = Body::restore(settings, Mode::Live, objects, &image.root(), exit_on_lost_page(path))?;
+    let ticker = body.engine().ticker();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                ticker.tick();
+                thread::park_timeout(std::time::Duration::from_millis(2));
+            }
+        });
+        let outcome = first_turns(body, position, new);
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        outcome
+    })
+}
+
+fn first_turns(body: Body, position: Position, new: &mut NewMachine) -> Result<(), Failure> {
+    let fatal = |error: Fatal| Failure::Run(RunError::Fatal(error));
+    let mut step_loop = StepLoop::new(body, Policy::default(), position).map_err(fatal)?;
+    loop {
+        match step_loop.turn(wall_clock()).map_err(fatal)? {
+            Turn::Commit(commit) => {
+                new.append(&commit).map_err(|error| Failure::Run(RunError::Commit(error)))?;
+                step_loop.committed();
+                step_loop.stop();
+            }
+            // Still undelivered as far as the image knows, so it is let out by the first start.
+            Turn::Worked | Turn::Release(_) | Turn::Idle(_) => {}
+            Turn::Stopped => return Ok(()),
+            Turn::Halted(halt) => return Err(halt.into()),
+        }
+    }
+}
+
+/// The image that the machine boots from: a paused machine's own, or a program's with the ports that a person grants.
+fn first_image(new: &mut NewMachine, (_, root): Link, granted: &[String]) -> Result<Image, Failure> {
+    let objects = new.objects();
+    let bytes = objects.load(Domain::Object, &root)?;
+    let malformed = |source| LoadError::Malformed { id: root, source };
+    if kind(&bytes).map_err(malformed)? != KIND_PROGRAM {
+        if let Some(name) = granted.first() {
+            return Err(Failure::Grant { name: name.clone(), why: "the seed is a machine with grants of its own" });
+        }
+        return Ok(Image::decode(&bytes).map_err(malformed)?);
+    }
+    let program = Program::decode(&bytes).map_err(malformed)?;
+    for name in granted {
+        if !program.asks.contains(name) {
+            return Err(Failure::Grant { name: name.clone(), why: "the seed does not ask for it" });
+        }
+        if !ports::is_known(name) {
+            return Err(Failure::Grant { name: name.clone(), why: "this version has no such port" });
+        }
+    }
+    let asked = program.asks.iter().filter(|name| granted.contains(name) && !ports::GIVEN.contains(&name.as_str()));
+    let names = ["owner"].into_iter().chain(ports::GIVEN).chain(asked.map(String::as_str));
+    let grants = names.zip(0..).map(|(name, port)| Grant { port: PortId(port), name: name.to_owned() }).collect();
+    let image = program.to_image(grants);
+    let encoding = image.encode();
+    new.keep(Domain::Object, &Id::of(Domain::Object, &encoding), &encoding)?;
+    Ok(image)
+}

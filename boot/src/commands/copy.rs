@@ -1,0 +1,18 @@
+//! `abide copy`: the machine as of one moment, in another folder.
+
+use std::process::ExitCode;
+
+use persist::machine::Reading;
+
+use crate::cli::Copy;
+use crate::clocks::random;
+use crate::report::{Failure, Paint};
+
+pub fn run(args: &Copy) -> Result<ExitCode, Failure> {
+    let reading = Reading::open(&args.machine)?;
+    let branch = reading.copy(&args.to, u64::from_le_bytes(random()?))?;
+    let paint = Paint::of(&std::io::stderr());
+    let to = args.to.display().to_string();
+    eprintln!("copied to {} at seq {}, root {}; next: abide start {to}", paint.strong(&to), branch.end, branch.root);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,80 @@
+//! `abide save`: a program, or a machine as it stands, as one file.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use persist::machine::{Machine, Reading};
+use seed::object::{Link, Objects};
+use seed::{Domain, pack};
+
+use super::session;
+use crate::cli::Save;
+use crate::clocks::random;
+use crate::driver::Running;
+use crate::ports::console::Target;
+use crate::report::Failure;
+use crate::seeds::{self, Terms};
+
+pub fn run(args: &Save) -> Result<ExitCode, Failure> {
+    if args.source.is_dir() {
+        save_machine(&args.source, &args.seed)?;
+    } else {
+        let terms = Terms { genesis: args.genesis.as_deref(), asks: &args.ask, limits: &args.limit };
+        let seed = seeds::read(&args.source, &terms)?;
+        write(&args.seed, &mut |out| out.write_all(&seed).map_err(Into::into))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What stands at the last checkpoint is saved as it is; what came after is first executed again in a copy, and checkpointed there.
+fn save_machine(source: &Path, seed: &Path) -> Result<(), Failure> {
+    let reading = Reading::open(source)?;
+    if reading.branch().checkpoint.end == reading.branch().end {
+        return write_pack(seed, (Domain::Object, reading.branch().root), &reading.objects());
+    }
+    let place = std::path::absolute(seed).map_err(|source| Failure::Write { path: seed.to_owned(), source })?;
+    let name = format!(".abide-save-{:016x}", u64::from_le_bytes(random()?));
+    let scratch = Scratch(place.with_file_name(name));
+    reading.copy(&scratch.0, u64::from_le_bytes(random()?))?;
+    drop(reading);
+    checkpoint(&scratch.0)?;
+    let copy = Reading::open(&scratch.0)?;
+    write_pack(seed, (Domain::Object, copy.branch().root), &copy.objects())
+}
+
+/// Executes again what came after the last checkpoint of a machine, and makes one at its end.
+fn checkpoint(path: &Path) -> Result<(), Failure> {
+    let machine = Machine::open(path)?;
+    let running = Running::checkpoint(machine, session::options(None, Target::Stderr))?;
+    session::code(running.wait()?).map(drop)
+}
+
+fn write_pack(path: &Path, root: Link, objects: &dyn Objects) -> Result<(), Failure> {
+    write(path, &mut |out| pack::write(root, objects, &|_| false, out).map(drop))
+}
+
+type Fill<'a> = &'a mut dyn FnMut(&mut dyn Write) -> Result<(), pack::WriteError>;
+
+/// Writes a file whole or not at all.
+fn write(path: &Path, fill: Fill<'_>) -> Result<(), Failure> {
+    let failed = |source| Failure::Write { path: path.to_owned(), source };
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.draft", std::process::id()));
+    let draft = Scratch(path.with_file_name(name));
+    let mut out = BufWriter::new(File::create(&draft.0).map_err(failed)?);
+    fill(&mut out)?;
+    let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.sync_all().map_err(failed)?;
+    std::fs::rename(&draft.0, path).map_err(failed)
+}
+
+/// A file or folder that goes when this is dropped, if it is still there.
+struct Scratch(std::path::PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = if self.0.is_dir() { std::fs::remove_dir_all(&self.0) } else { std::fs::remove_file(&self.0) };
+    }
+}

@@ -1,0 +1,87 @@
+//! `abide status`: where a machine durably stands, never where it has run ahead to.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use persist::folder::Lock;
+use persist::machine::{MachineError, Reading};
+use persist::objects::load;
+use persist::store::Store;
+use seed::Domain;
+use seed::image::Image;
+use serde_json::json;
+use vm::ledger::Ledger;
+
+use super::session;
+use crate::cli::Status;
+use crate::report::{Failure, Paint};
+use crate::shown;
+
+pub fn run(args: &Status) -> Result<ExitCode, Failure> {
+    let reading = Reading::open(&args.machine)?;
+    let branch = reading.branch();
+    let holder = Lock::holder(&args.machine).map_err(|error| Failure::Machine(error.into()))?;
+    let usage = reading.store().usage().map_err(MachineError::from)?;
+    let bytes = load(reading.store(), Domain::Object, &branch.checkpoint.root)?;
+    let image = Image::decode(&bytes).map_err(|source| seed::LoadError::Malformed { id: branch.checkpoint.root, source })?;
+    let objects = reading.objects();
+    let process = image.processes.first();
+    let (requests, replies, effects) = match process {
+        Some(process) => {
+            let ledger = Ledger::stored(&process.ledger);
+            let count = |length: usize| length as u64;
+            (
+                count(ledger.requests(&objects)?.len()),
+                count(ledger.replies(&objects)?.len()),
+                count(ledger.effects(&objects)?.len()),
+            )
+        }
+        None => (0, 0, 0),
+    };
+    let memory: u64 =
+        process.and_then(|process| process.state.as_ref()).map_or(0, |state| state.memories.iter().map(|memory| memory.pages * 4096).sum());
+    let (tracker, why) = session::tracker();
+    let identity = reading.folder().identity();
+    let moved = (identity.host, identity.device, identity.inode) != (branch.epoch.host, branch.epoch.device, branch.epoch.inode);
+    let mut out = io::stdout().lock();
+    if args.json {
+        let json = json!({
+            "v": shown::JSON_VERSION,
+            "machine": shown::hex(&branch.epoch.machine), "incarnation": shown::hex(&branch.epoch.incarnation),
+            "epoch": branch.epoch.number, "engine": branch.epoch.engine, "copied": moved,
+            "running": holder.as_ref().map(|holder| json!({ "pid": holder.pid, "host": holder.host })),
+            "end": branch.end.0, "root": format!("{:x}", branch.root), "batch": format!("{:x}", branch.batch),
+            "time_ns": branch.time.0,
+            "checkpoint": { "end": branch.checkpoint.end.0, "root": format!("{:x}", branch.checkpoint.root) },
+            "open_requests": requests, "owed_replies": replies, "undelivered_effects": effects,
+            "memory_bytes": memory, "store_bytes": usage.file_bytes, "store_used_bytes": usage.used_bytes,
+            "grants": image.grants.iter().map(|grant| grant.name.clone()).collect::<Vec<_>>(),
+            "tracker": tracker.to_string(),
+        });
+        writeln!(out, "{json}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let paint = Paint::of(&out);
+    let state = match &holder {
+        Some(holder) => format!("running in {holder}"),
+        None => "stopped".to_owned(),
+    };
+    let row = |name: &str, value: String| format!("{} {value}\n", paint.dim(&format!("{name:<12}")));
+    let mut text = String::new();
+    text += &row("machine", format!("{} ({state})", args.machine.display()));
+    text += &row("id", format!("{}, incarnation {}", &shown::hex(&branch.epoch.machine)[..16], &shown::hex(&branch.epoch.incarnation)[..16]));
+    text += &row("durable", format!("seq {} at {}", branch.end.0.saturating_sub(1), shown::time(branch.time.0)));
+    text += &row("root", format!("{:x}", branch.root));
+    text += &row("checkpoint", format!("before seq {}, root {}", branch.checkpoint.end, branch.checkpoint.root));
+    text += &row("epoch", format!("{} since seq {}, {}, preparation {}", branch.epoch.number, branch.epoch_first, branch.epoch.engine, branch.epoch.preparation));
+    if moved {
+        text += &row("", "this folder is a copy: its next start begins a new epoch".to_owned());
+    }
+    text += &row("open", format!("{requests} requests, {replies} replies owed, {effects} effects undelivered (at the checkpoint)"));
+    text += &row("memory", format!("{} KiB", memory / 1024));
+    text += &row("store", format!("{} KiB, {} KiB of them in use", usage.file_bytes / 1024, usage.used_bytes / 1024));
+    text += &row("grants", image.grants.iter().map(|grant| grant.name.as_str()).collect::<Vec<_>>().join(" "));
+    text += &row("tracker", format!("{tracker}: {why}"));
+    write!(out, "{text}")?;
+    Ok(ExitCode::SUCCESS)
+}

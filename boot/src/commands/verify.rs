@@ -1,0 +1,109 @@
+//! `abide verify`: in a child, since damage may end whoever reads it by a signal.
+
+use std::io::{self, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::thread;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use persist::machine::Reading;
+use persist::objects::load;
+use persist::verify::{Depth, verify};
+use seed::image::Image;
+use seed::{Domain, LoadError};
+use serde_json::json;
+use vm::body::SharedObjects;
+use vm::engine::Engine;
+use vm::replay::{Replayed, replay};
+
+use super::session;
+use crate::cli::{HowMuch, Verify};
+use crate::driver::{RunError, exit_on_lost_page};
+use crate::report::Failure;
+use crate::shown;
+
+pub fn run(args: &Verify) -> Result<ExitCode, Failure> {
+    if args.in_process {
+        return check(args);
+    }
+    let this = std::env::current_exe().map_err(Failure::Host)?;
+    let status = Command::new(this).args(std::env::args_os().skip(1)).arg("--in-process").status().map_err(Failure::Host)?;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
+        (None, signal) => Err(Failure::ChildDied { path: args.machine.clone(), signal: signal.unwrap_or(0) }),
+    }
+}
+
+fn check(args: &Verify) -> Result<ExitCode, Failure> {
+    let reading = Reading::open(&args.machine)?;
+    let depth = match args.depth {
+        HowMuch::Fast => Depth::Fast,
+        HowMuch::Full => Depth::Full,
+    };
+    let bar = progress("checking");
+    let checked = verify(&reading, depth, &mut |done| {
+        bar.set_message(format!("{} records, {} objects", done.records, done.reachable + done.objects));
+        bar.tick();
+    })?;
+    bar.finish_and_clear();
+    let replayed = if args.replay { Some(replay_all(&reading, &args.machine)?) } else { None };
+    let branch = reading.branch();
+    let mut out = io::stdout().lock();
+    if args.json {
+        let json = json!({
+            "v": shown::JSON_VERSION, "ok": true, "end": branch.end.0, "root": format!("{:x}", branch.root),
+            "batches": checked.batches, "records": checked.records, "reachable": checked.reachable,
+            "objects": checked.objects, "replayed": replayed.map(|replayed| replayed.records),
+        });
+        writeln!(out, "{json}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(
+        out,
+        "{} is whole: {} records in {} batches, {} objects needed, {} read; root {:x}",
+        args.machine.display(),
+        checked.records,
+        checked.batches,
+        checked.reachable,
+        checked.objects,
+        branch.root
+    )?;
+    if let Some(replayed) = replayed {
+        writeln!(out, "replayed {} records: every output and every root is the same", replayed.records)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn replay_all(reading: &Reading, path: &Path) -> Result<Replayed, Failure> {
+    let root = reading.branch().checkpoint.root;
+    let bytes = load(reading.store(), Domain::Object, &root)?;
+    let image = Image::decode(&bytes).map_err(|source| LoadError::Malformed { id: root, source })?;
+    let settings = session::settings();
+    let objects: SharedObjects = Arc::new(reading.objects());
+    let lost = exit_on_lost_page(path);
+    let bar = progress("replaying");
+    let end = reading.branch().end;
+    let run = || {
+        replay(&settings, &objects, reading.store(), reading.branch(), &lost, &mut |done| {
+            bar.set_message(format!("{} of {end} records", done.end));
+            bar.tick();
+        })
+    };
+    let outcome = thread::scope(|scope| {
+        let builder = thread::Builder::new().stack_size(Engine::thread_stack_bytes(&image.limits));
+        let thread = builder.spawn_scoped(scope, run).map_err(Failure::Host)?;
+        thread.join().map_err(|_| Failure::Run(RunError::Thread))
+    })?;
+    bar.finish_and_clear();
+    outcome.map_err(|source| Failure::Replay { path: path.to_owned(), source })
+}
+
+/// A line of progress on a terminal, for what takes long enough to be seen.
+fn progress(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4));
+    bar.set_style(ProgressStyle::default_spinner());
+    bar.set_prefix(what);
+    bar
+}

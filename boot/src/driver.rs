@@ -1,0 +1,506 @@
+//! Running a machine: the threads around the step loop.
+//!
+//! | thread | does |
+//! |---|---|
+//! | guest | owns the step loop; runs steps, closes batches, releases what is durable |
+//! | commit | owns the store; makes batches durable, one at a time, at a higher priority than the guest |
+//! | tick | makes the guest look at its CPU time, while it runs |
+//! | host | ports' timers, the control socket, signals (tokio, one thread) |
+//!
+//! All of them talk to the guest thread through one queue of [`Event`]s. Nothing is released by any other thread, so what leaves the
+//! machine leaves in the order of its log.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use persist::folder::Identity;
+use persist::journal::{AppendError, Commit};
+use persist::machine::{Machine, MachineError};
+use seed::record::Epoch;
+use seed::{Nanos, PortId};
+use thiserror::Error;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{debug, info, warn};
+use vm::body::{BodyError, OnLost};
+use vm::engine::{ENGINE, Engine, Settings};
+use vm::ledger::Release;
+use vm::port::{Line, News, Port};
+use vm::prepare::PREPARATION_VERSION;
+use vm::recover::{Recovered, recover};
+use vm::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, StepLoop, Turn};
+
+use crate::clocks::{random, wall_clock};
+use crate::ports;
+use crate::ports::console::{Console, Target};
+
+/// How often a running guest looks at its CPU time.
+const TICK: Duration = Duration::from_millis(5);
+/// Nice values: the commit thread's where it may raise its priority, the guest's where it may not.
+const NICE_COMMIT: i32 = -10;
+const NICE_GUEST: i32 = 5;
+
+/// How to run a machine.
+pub struct Options {
+    /// How guests are run.
+    pub settings: Settings,
+    /// How the loop behaves.
+    pub policy: Policy,
+    /// Where the console's lines go.
+    pub console: Target,
+    /// Whether nothing is to leave the machine, and it is to be stopped at once: for a copy that only needs a checkpoint.
+    pub is_silent: bool,
+}
+
+/// What comes to the guest thread.
+enum Event {
+    Arrive(Arrival),
+    News(News),
+    AskerGone(Asker),
+    Committed(Result<(), AppendError>),
+    Stop,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Stopped on demand; everything is durable.
+    Stopped,
+    /// The machine halted.
+    Halted(Halt),
+}
+
+/// A run could not begin or go on.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The machine's folder or store.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// Coming back to where the machine was.
+    #[error("recovering the machine failed")]
+    Recover {
+        /// Engine and version that the epoch was made with.
+        engine: String,
+        /// What failed.
+        source: BodyError,
+    },
+    /// The step loop.
+    #[error("the machine cannot go on")]
+    Fatal(#[from] Fatal),
+    /// A commit.
+    #[error("the machine was stopped: its last steps could not be made durable")]
+    Commit(#[from] AppendError),
+    /// The host's means.
+    #[error("setting up the host failed")]
+    Host(#[source] std::io::Error),
+    /// No randomness.
+    #[error("the operating system gave no randomness")]
+    Random(#[from] getrandom::Error),
+    /// A thread of the host panicked: a bug.
+    #[error("a thread of the host ended unexpectedly")]
+    Thread,
+}
+
+/// A machine in motion.
+pub struct Running {
+    handle: Handle,
+    guest: JoinHandle<Result<Ended, RunError>>,
+    runtime: Option<Runtime>,
+}
+
+/// A way to talk to a machine in motion, from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    events: Sender<Event>,
+    askers: Arc<Askers>,
+}
+
+/// Who waits for answers.
+#[derive(Default)]
+struct Askers {
+    table: Mutex<AskerTable>,
+}
+
+#[derive(Default)]
+struct AskerTable {
+    next: u64,
+    waiting: HashMap<Asker, UnboundedSender<AskerNews>>,
+}
+
+impl Handle {
+    /// Sends a message to the owner's port; news of it come through `news`. Nothing is sent if `key` was sent before: then the
+    /// recorded outcome comes.
+    pub fn send(&self, payload: Vec<u8>, key: Vec<u8>, news: UnboundedSender<AskerNews>) -> Asker {
+        let asker = {
+            let mut table = self.askers.table.lock().unwrap_or_else(PoisonError::into_inner);
+            table.next += 1;
+            let asker = Asker(table.next);
+            table.waiting.insert(asker, news);
+            asker
+        };
+        let message = Arrival::Message { port: PortId::OWNER, from: Vec::new(), payload, asker: Some(asker), key };
+        // A machine that has ended drops the sender of the news, which tells the asker.
+        let _ = self.events.send(Event::Arrive(message));
+        asker
+    }
+
+    /// The asker no longer waits.
+    pub fn forget(&self, asker: Asker) {
+        self.askers.table.lock().unwrap_or_else(PoisonError::into_inner).waiting.remove(&asker);
+        let _ = self.events.send(Event::AskerGone(asker));
+    }
+
+    /// Stops the machine cleanly.
+    pub fn stop(&self) {
+        let _ = self.events.send(Event::Stop);
+    }
+}
+
+impl Running {
+    /// Recovers a machine and sets it in motion. Everything that was open is resumed.
+    ///
+    /// # Errors
+    /// If it cannot be brought back to where it was, or the host lacks something.
+    pub fn start(machine: Machine, options: Options) -> Result<Self, RunError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .thread_name("abide-host")
+            .build()
+            .map_err(RunError::Host)?;
+        let (events, inbox) = channel();
+        let handle = Handle { events: events.clone(), askers: Arc::new(Askers::default()) };
+        let limits = {
+            let image = load_image(&machine)?;
+            image.limits
+        };
+        let (ready, started) = channel();
+        let guest = {
+            let (askers, runtime) = (Arc::clone(&handle.askers), runtime.handle().clone());
+            let run = move || {
+                match set_up(machine, &options, events, &runtime) {
+                    Ok((mut guest, step_loop)) => {
+                        let _ = ready.send(Ok(()));
+                        guest.askers = askers;
+                        guest.run(step_loop, &inbox)
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                        Ok(Ended::Stopped)
+                    }
+                }
+            };
+            thread::Builder::new()
+                .name("abide-guest".to_owned())
+                .stack_size(Engine::thread_stack_bytes(&limits))
+                .spawn(run)
+                .map_err(RunError::Host)?
+        };
+        match started.recv() {
+            Ok(Ok(())) => Ok(Self { handle, guest, runtime: Some(runtime) }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(RunError::Thread),
+        }
+    }
+
+    /// Recovers a machine and stops it at once, so that its end is a checkpoint. No port is opened.
+    ///
+    /// # Errors
+    /// If it cannot be brought back to where it was.
+    pub fn checkpoint(machine: Machine, options: Options) -> Result<Self, RunError> {
+        let running = Self::start(machine, Options { is_silent: true, ..options })?;
+        Ok(running)
+    }
+
+    /// A way to talk to it.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// The runtime on which its ports wait.
+    #[must_use]
+    pub fn runtime(&self) -> Option<&tokio::runtime::Handle> {
+        self.runtime.as_ref().map(Runtime::handle)
+    }
+
+    /// Waits until the machine has ended.
+    ///
+    /// # Errors
+    /// If it could not go on.
+    pub fn wait(mut self) -> Result<Ended, RunError> {
+        let ended = self.guest.join().map_err(|_| RunError::Thread)?;
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        ended
+    }
+}
+
+/// The image of the machine's last checkpoint: for what does not change between checkpoints.
+fn load_image(machine: &Machine) -> Result<seed::image::Image, RunError> {
+    use seed::object::Objects;
+    let root = machine.branch().checkpoint.root;
+    let bytes = machine.objects().load(seed::Domain::Object, &root).map_err(|error| RunError::Fatal(error.into()))?;
+    let malformed = |source| seed::LoadError::Malformed { id: root, source };
+    seed::image::Image::decode(&bytes).map_err(|error| RunError::Fatal(malformed(error).into()))
+}
+
+/// The epoch that a machine is to begin, if it may not go on in its last one: its folder is another, or what runs it is.
+fn next_epoch(last: &Epoch, identity: Identity, root: seed::Id) -> Result<Option<Epoch>, getrandom::Error> {
+    let same_place = (last.host, last.device, last.inode) == (identity.host, identity.device, identity.inode);
+    if same_place && last.engine == ENGINE && last.preparation == u64::from(PREPARATION_VERSION) {
+        return Ok(None);
+    }
+    Ok(Some(new_epoch(last.number + 1, last.machine, identity, root)?))
+}
+
+/// An epoch that begins here and now.
+///
+/// # Errors
+/// If the operating system has no randomness.
+pub fn new_epoch(
+    number: u64,
+    machine: [u8; 16],
+    identity: Identity,
+    image: seed::Id,
+) -> Result<Epoch, getrandom::Error> {
+    Ok(Epoch {
+        number,
+        machine,
+        incarnation: random()?,
+        engine: ENGINE.to_owned(),
+        preparation: u64::from(PREPARATION_VERSION),
+        host: identity.host,
+        device: identity.device,
+        inode: identity.inode,
+        image,
+    })
+}
+
+/// Ends the process when a page of the machine's memory cannot be had while the guest waits for it: nothing may run on.
+#[must_use]
+pub fn exit_on_lost_page(path: &std::path::Path) -> OnLost {
+    let path = path.to_owned();
+    Arc::new(move |error| {
+        crate::report::fatal(&path, &error);
+    })
+}
+
+fn set_up(
+    machine: Machine,
+    options: &Options,
+    events: Sender<Event>,
+    runtime: &tokio::runtime::Handle,
+) -> Result<(Guest, StepLoop), RunError> {
+    let branch = machine.branch().clone();
+    let since_checkpoint = machine.since_checkpoint()?;
+    let lost = exit_on_lost_page(machine.folder().path());
+    let objects = Arc::new(machine.objects());
+    let recovered = recover(&options.settings, objects, &branch, &since_checkpoint, lost)
+        .map_err(|source| RunError::Recover { engine: branch.epoch.engine.clone(), source })?;
+    let Recovered { body, mut position, batches } = recovered;
+    info!(batches, seq = branch.end.0, root = %branch.root, "recovered");
+    position.new_epoch = next_epoch(&branch.epoch, machine.folder().identity(), branch.root)?;
+    let ticker = body.engine().ticker();
+    let grants = body.image().grants.clone();
+    let step_loop = StepLoop::new(body, options.policy, position)?;
+
+    let line = {
+        let events = events.clone();
+        Line::new(move |news| drop(events.send(Event::News(news))))
+    };
+    let console = {
+        let events = events.clone();
+        Console::new(options.console, move |error| {
+            warn!(%error, "the console cannot be written; stopping");
+            let _ = events.send(Event::Stop);
+        })
+    };
+    let mut step_loop = step_loop;
+    let ports = if options.is_silent {
+        step_loop.stop();
+        HashMap::new()
+    } else {
+        ports::open(&grants, &line, runtime, &console)
+    };
+    let (commits, queue) = channel();
+    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+        thread::Builder::new().name(name.to_owned()).spawn(run).map_err(RunError::Host)
+    };
+    let committer = spawn("abide-commit", Box::new(move || commit_all(machine, &queue, &events)))?;
+    let is_running = Arc::new(AtomicBool::new(true));
+    let ticking = Arc::clone(&is_running);
+    let tick = spawn(
+        "abide-tick",
+        Box::new(move || {
+            // Ends with the process or with the guest, which drops the other owner of the flag.
+            while Arc::strong_count(&ticking) > 1 {
+                if ticking.load(Ordering::Relaxed) {
+                    ticker.tick();
+                    thread::sleep(TICK);
+                } else {
+                    thread::park();
+                }
+            }
+        }),
+    )?;
+    let guest = Guest {
+        ports,
+        commits: Some(commits),
+        committer: Some(committer),
+        askers: Arc::new(Askers::default()),
+        is_running: Some(is_running),
+        tick,
+    };
+    Ok((guest, step_loop))
+}
+
+/// The guest thread's belongings, besides the loop.
+struct Guest {
+    ports: HashMap<PortId, Box<dyn Port>>,
+    commits: Option<Sender<Box<Commit>>>,
+    committer: Option<JoinHandle<()>>,
+    askers: Arc<Askers>,
+    is_running: Option<Arc<AtomicBool>>,
+    tick: JoinHandle<()>,
+}
+
+impl Guest {
+    fn run(mut self, mut step_loop: StepLoop, inbox: &Receiver<Event>) -> Result<Ended, RunError> {
+        let ended = self.turn_until_ended(&mut step_loop, inbox);
+        // The store is closed, and the lock given back, before anybody hears of the end.
+        drop(step_loop);
+        self.commits = None;
+        if let Some(committer) = self.committer.take() {
+            committer.join().map_err(|_| RunError::Thread)?;
+        }
+        self.is_running = None;
+        self.tick.thread().unpark();
+        // Whoever still waits hears that the line is closed.
+        self.askers.table.lock().unwrap_or_else(PoisonError::into_inner).waiting.clear();
+        ended
+    }
+
+    fn turn_until_ended(&mut self, step_loop: &mut StepLoop, inbox: &Receiver<Event>) -> Result<Ended, RunError> {
+        loop {
+            while let Ok(event) = inbox.try_recv() {
+                take(step_loop, event)?;
+            }
+            match step_loop.turn(wall_clock())? {
+                Turn::Worked => {}
+                Turn::Commit(commit) => {
+                    if let Some(commits) = &self.commits {
+                        let _ = commits.send(commit);
+                    }
+                }
+                Turn::Release(outgoing) => outgoing.into_iter().for_each(|one| self.release(one)),
+                Turn::Idle(until) => {
+                    if let Some(event) = self.wait(inbox, until)? {
+                        take(step_loop, event)?;
+                    }
+                }
+                Turn::Stopped => return Ok(Ended::Stopped),
+                Turn::Halted(halt) => return Ok(Ended::Halted(halt)),
+            }
+        }
+    }
+
+    fn wait(&self, inbox: &Receiver<Event>, until: Option<Nanos>) -> Result<Option<Event>, RunError> {
+        self.set_running(false);
+        let event = match until {
+            None => inbox.recv().map(Some).map_err(|_| RunError::Thread),
+            Some(until) => {
+                let left = Duration::from_nanos(until.0.saturating_sub(wall_clock().0));
+                match inbox.recv_timeout(left) {
+                    Ok(event) => Ok(Some(event)),
+                    Err(RecvTimeoutError::Timeout) => Ok(None),
+                    Err(RecvTimeoutError::Disconnected) => Err(RunError::Thread),
+                }
+            }
+        };
+        self.set_running(true);
+        event
+    }
+
+    fn set_running(&self, running: bool) {
+        if let Some(flag) = &self.is_running {
+            flag.store(running, Ordering::Relaxed);
+            if running {
+                self.tick.thread().unpark();
+            }
+        }
+    }
+
+    fn release(&mut self, outgoing: Outgoing) {
+        match outgoing {
+            Outgoing::Port(port, release) => {
+                let Some(port) = self.ports.get_mut(&port) else { return };
+                match release {
+                    Release::Effect { effect, payload, .. } => port.effect(effect, payload),
+                    Release::Ask { request, payload, resumed, .. } => port.ask(request, payload, resumed),
+                    Release::Cancel { request, .. } => port.cancel(request),
+                    Release::Answer { .. } | Release::Refuse { .. } | Release::Trace { .. } => {}
+                }
+            }
+            Outgoing::Asker(asker, news) => {
+                let mut table = self.askers.table.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_last = !matches!(news, AskerNews::Answer { more: true, .. });
+                if let Some(waiting) = table.waiting.get(&asker) {
+                    // An asker that has gone is reported by whoever it talked through.
+                    let _ = waiting.send(news);
+                }
+                if is_last {
+                    table.waiting.remove(&asker);
+                }
+            }
+            Outgoing::Trace(text) => info!(target: "machine", "{}", crate::ports::console::printable(text.as_bytes())),
+        }
+    }
+}
+
+fn take(step_loop: &mut StepLoop, event: Event) -> Result<(), RunError> {
+    match event {
+        Event::Arrive(arrival) => step_loop.arrive(arrival),
+        Event::News(News::Answer { request, more, payload }) => {
+            step_loop.arrive(Arrival::Answer { request, more, payload });
+        }
+        Event::News(News::Broken { request, code, text }) => step_loop.arrive(Arrival::Broken { request, code, text }),
+        Event::News(News::Delivered(effect)) => step_loop.delivered(effect, wall_clock()),
+        Event::AskerGone(asker) => step_loop.asker_gone(asker)?,
+        Event::Committed(Ok(())) => step_loop.committed(),
+        // Done or not, nothing of it has left; the next start reads back which it was.
+        Event::Committed(Err(error)) => return Err(error.into()),
+        Event::Stop => step_loop.stop(),
+    }
+    Ok(())
+}
+
+fn commit_all(mut machine: Machine, queue: &Receiver<Box<Commit>>, events: &Sender<Event>) {
+    prefer_this_thread();
+    for commit in queue {
+        let outcome = machine.append(&commit).map(drop);
+        let failed = outcome.is_err();
+        let _ = events.send(Event::Committed(outcome));
+        if failed {
+            return;
+        }
+    }
+}
+
+/// With busy cores this is the difference between 0.3 ms and 5 ms at the 99th percentile of a commit.
+fn prefer_this_thread() {
+    let this = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(this), NICE_COMMIT) {
+        debug!(%error, "the commit thread runs at normal priority");
+    }
+}
+
+/// Where the commit thread cannot be preferred, the guest steps back.
+pub fn defer_this_thread() {
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE_GUEST);
+}

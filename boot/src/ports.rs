@@ -1,0 +1,38 @@
+//! The ports of this host, one file each.
+
+pub mod clock;
+pub mod console;
+pub mod random;
+
+use std::collections::HashMap;
+
+use seed::PortId;
+use seed::image::Grant;
+use tokio::runtime::Handle;
+use vm::port::{Line, Port};
+
+use self::console::Console;
+
+/// Ports that every machine is given unless its seed forbids it, in the order of their numbers from 1.
+pub const GIVEN: [&str; 3] = ["console", "clock", "random"];
+
+/// Opens the ports that a machine has been granted.
+#[must_use]
+pub fn open(grants: &[Grant], line: &Line, runtime: &Handle, console: &Console) -> HashMap<PortId, Box<dyn Port>> {
+    let open_one = |grant: &Grant| -> Option<(PortId, Box<dyn Port>)> {
+        let port: Box<dyn Port> = match grant.name.as_str() {
+            "console" => Box::new(console.port(line.clone())),
+            "clock" => Box::new(clock::Clock::new(line.clone(), runtime.clone())),
+            "random" => Box::new(random::Random::new(line.clone())),
+            _ => return None,
+        };
+        Some((grant.port, port))
+    };
+    grants.iter().filter_map(open_one).collect()
+}
+
+/// Whether this version has a port of this name.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    GIVEN.contains(&name)
+}

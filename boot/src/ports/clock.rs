@@ -1,0 +1,92 @@
+//! **clock**: `[0]` answers the time, `[1, t]` answers at time `t`. Times are nanoseconds since 1970, answers are one CBOR integer.
+//!
+//! A wait is for an absolute time of the host's clock, so a machine that was stopped meanwhile is answered at once, and a clock that is set
+//! forward ends waits. Resumed by waiting for the same time.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use seed::cbor::{CborError, Reader, Writer};
+use seed::message::Code;
+use seed::{EffectId, Nanos, RequestId};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use vm::port::{Line, Port};
+
+use crate::clocks::wall_clock;
+
+/// The host's clock may be set while somebody waits; this is how soon that is noticed.
+const NAP_MAX: Duration = Duration::from_secs(1);
+
+/// The host's clock as a port.
+pub struct Clock {
+    line: Line,
+    runtime: Handle,
+    waits: HashMap<RequestId, AbortHandle>,
+}
+
+enum Ask {
+    Now,
+    Until(Nanos),
+}
+
+impl Clock {
+    /// A clock whose waits run on `runtime`.
+    #[must_use]
+    pub fn new(line: Line, runtime: Handle) -> Self {
+        Self { line, runtime, waits: HashMap::new() }
+    }
+}
+
+impl Port for Clock {
+    fn ask(&mut self, request: RequestId, payload: Vec<u8>, _resumed: bool) {
+        let time = match decode(&payload) {
+            Ok(Ask::Now) => Nanos(0),
+            Ok(Ask::Until(time)) => time,
+            Err(error) => {
+                return self.line.broken(request, Code::MALFORMED, format!("the clock takes [0] or [1, time]: {error}"));
+            }
+        };
+        if time <= wall_clock() {
+            return self.line.answer(request, encode(wall_clock()));
+        }
+        self.waits.retain(|_, wait| !wait.is_finished());
+        let line = self.line.clone();
+        let wait = self.runtime.spawn(async move {
+            while let Some(left) = time.0.checked_sub(wall_clock().0).filter(|left| *left > 0) {
+                tokio::time::sleep(Duration::from_nanos(left).min(NAP_MAX)).await;
+            }
+            line.answer(request, encode(wall_clock()));
+        });
+        self.waits.insert(request, wait.abort_handle());
+    }
+
+    fn effect(&mut self, effect: EffectId, _payload: Vec<u8>) {
+        // Nothing a clock can be told; it counts as told.
+        self.line.delivered(effect);
+    }
+
+    fn cancel(&mut self, request: RequestId) {
+        if let Some(wait) = self.waits.remove(&request) {
+            wait.abort();
+        }
+    }
+}
+
+fn decode(payload: &[u8]) -> Result<Ask, CborError> {
+    let mut reader = Reader::new(payload);
+    let items = reader.array()?;
+    let ask = match (reader.uint_max(1, "the clock's request")?, items) {
+        (0, 1) => Ask::Now,
+        (1, 2) => Ask::Until(Nanos(reader.uint()?)),
+        _ => return Err(reader.fault(seed::cbor::Fault::Rule("wrong number of items"))),
+    };
+    reader.end()?;
+    Ok(ask)
+}
+
+fn encode(time: Nanos) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.uint(time.0);
+    writer.finish()
+}

@@ -1,0 +1,307 @@
+//! How commands end: exit codes, and errors as `error`, `caused by`, `hint`.
+
+use std::error::Error as StdError;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use persist::folder::{FolderError, LockError};
+use persist::machine::MachineError;
+use persist::verify::Finding;
+use thiserror::Error;
+use vm::body::BodyError;
+use vm::engine::CodeError;
+use vm::step_loop::{Fatal, Halt};
+
+use crate::driver::RunError;
+
+/// The exit code of a machine that is damaged or diverges.
+pub const INTEGRITY: u8 = 3;
+/// The exit code of a machine that halted.
+pub const HALTED: u8 = 4;
+
+/// A command failed.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// A file could not be read.
+    #[error("reading {} failed", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("writing {} failed", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Text that is not WebAssembly text.
+    #[error("{} is not WebAssembly text", path.display())]
+    Wat {
+        /// Which.
+        path: PathBuf,
+        /// Where and why.
+        source: wat::Error,
+    },
+    /// A file that is nothing a machine can start from.
+    #[error("{} is neither a seed nor a WebAssembly module", path.display())]
+    NotASeed {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A machine could not be booted.
+    #[error("booting {} failed", path.display())]
+    Boot {
+        /// Where it should have been.
+        path: PathBuf,
+        /// Why.
+        source: Box<Failure>,
+    },
+    /// The machine's folder or store.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The machine's program or state.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// Running it.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// It halted.
+    #[error(transparent)]
+    Halted(#[from] Halt),
+    /// Something is wrong with it.
+    #[error("the machine is damaged")]
+    Finding(#[from] Finding),
+    /// What the owner asked for is refused by the machine.
+    #[error("the machine refused: {word}{}", if text.is_empty() { String::new() } else { format!(": {text}") })]
+    Refused {
+        /// The code's word.
+        word: String,
+        /// In the machine's words.
+        text: String,
+    },
+    /// The line to the running machine broke before an answer came.
+    #[error("the machine stopped before it answered")]
+    NoAnswer,
+    /// The control socket.
+    #[error("talking to the running machine failed")]
+    Control(#[source] io::Error),
+    /// A grant that this version has no port for, or that the seed did not ask for.
+    #[error("the port {name} cannot be granted: {why}")]
+    Grant {
+        /// Which.
+        name: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// A limit out of range.
+    #[error("the limit {name} cannot be {value}: it is from {min} to {max}")]
+    Limit {
+        /// Which.
+        name: &'static str,
+        /// What was asked for.
+        value: u64,
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// Something that was looked for is not there.
+    #[error("{what}")]
+    NotFound {
+        /// What.
+        what: String,
+    },
+    /// The operating system gave no randomness.
+    #[error("the operating system gave no randomness")]
+    Random(#[from] getrandom::Error),
+    /// Writing a seed.
+    #[error("collecting the seed failed")]
+    Pack(#[from] seed::pack::WriteError),
+    /// Reading a seed.
+    #[error("{} cannot be read as a seed", path.display())]
+    Unpack {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: seed::pack::ReadError,
+    },
+    /// Reading the log.
+    #[error(transparent)]
+    Journal(#[from] persist::journal::JournalError),
+    /// Loading an object.
+    #[error(transparent)]
+    Load(#[from] seed::LoadError),
+    /// Standard output was closed.
+    #[error("writing to standard output failed")]
+    Stdout(#[from] io::Error),
+    /// Setting up the host.
+    #[error("setting up the host failed")]
+    Host(#[source] io::Error),
+    /// A child that checks a machine died.
+    #[error("checking {} ended by signal {signal}", path.display())]
+    ChildDied {
+        /// The machine.
+        path: PathBuf,
+        /// The signal.
+        signal: i32,
+    },
+    /// Replaying came out differently.
+    #[error("replaying {} diverged from its log", path.display())]
+    Replay {
+        /// The machine.
+        path: PathBuf,
+        /// What differs, and where.
+        source: vm::replay::ReplayError,
+    },
+}
+
+impl Failure {
+    /// The exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Boot { source, .. } => source.exit_code(),
+            Self::Halted(_) => HALTED,
+            Self::ChildDied { .. } => INTEGRITY,
+            _ if self.is_damage() => INTEGRITY,
+            _ => 1,
+        }
+    }
+
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Machine(error) | Self::Run(RunError::Machine(error)) => error.is_damage(),
+            Self::Body(error) | Self::Run(RunError::Recover { source: error, .. } | RunError::Fatal(Fatal::Body(error))) => {
+                body_is_damage(error)
+            }
+            Self::Run(RunError::Fatal(Fatal::Load(error))) | Self::Load(error) => error.is_damage(),
+            Self::Finding(finding) => finding.is_damage(),
+            Self::Journal(error) => error.is_damage(),
+            Self::Pack(seed::pack::WriteError::Load(error)) => error.is_damage(),
+            Self::Replay { source, .. } => source.is_damage(),
+            _ => false,
+        }
+    }
+
+    /// What to type next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Boot { source, .. } => source.hint(),
+            Self::Machine(MachineError::Folder(FolderError::Exists { path })) => {
+                Some(format!("abide start {}", path.display()))
+            }
+            Self::Machine(MachineError::Folder(FolderError::Missing { path } | FolderError::NotAMachine { path })) => {
+                Some(format!("abide boot {} SEED makes a machine there", path.display()))
+            }
+            Self::Machine(MachineError::Lock(LockError::Held { path, .. }))
+            | Self::Machine(MachineError::Folder(FolderError::Lock(LockError::Held { path, .. }))) => {
+                Some(format!("abide repl {} talks to it while it runs", path.display()))
+            }
+            Self::NotASeed { .. } => Some("a seed is a .seed file, a .wasm module or .wat text".to_owned()),
+            Self::Body(BodyError::Code(CodeError::Refused(_))) => Some("docs/abi.md says what a machine is".to_owned()),
+            Self::Run(RunError::Recover { engine, source: BodyError::Diverged(_) }) => {
+                Some(format!("nothing was changed; the version that ran it used {engine} and can finish it"))
+            }
+            Self::Run(RunError::Commit(_)) => {
+                Some("nothing acknowledged is lost; see that the disk has room, then start it again".to_owned())
+            }
+            Self::Halted(_) => Some("its state is as before that input; abide log shows what came before".to_owned()),
+            Self::NoAnswer => Some("start the machine and send it again; with --key it cannot be done twice".to_owned()),
+            Self::Grant { .. } => Some(format!("ports of this version: {}", crate::ports::GIVEN.join(", "))),
+            _ if self.is_damage() => Some("abide verify MACHINE tells what is damaged; a copy of the machine is not".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Writes the failure for a person, and gives the exit code.
+    pub fn tell(&self) -> ExitCode {
+        let mut err = io::stderr().lock();
+        let paint = Paint::of(&err);
+        let _ = writeln!(err, "{} {self}", paint.error("error:"));
+        let mut shown = self.to_string();
+        let mut cause = self.source();
+        while let Some(source) = cause {
+            let text = source.to_string();
+            if text != shown {
+                let _ = writeln!(err, "  {} {text}", paint.dim("caused by:"));
+            }
+            shown = text;
+            cause = source.source();
+        }
+        if let Some(hint) = self.hint() {
+            let _ = writeln!(err, "  {} {hint}", paint.hint("hint:"));
+        }
+        ExitCode::from(self.exit_code())
+    }
+}
+
+fn body_is_damage(error: &BodyError) -> bool {
+    match error {
+        BodyError::Load(error) => error.is_damage(),
+        BodyError::Diverged(_) | BodyError::Restore(_) => true,
+        BodyError::Code(_) | BodyError::Host(_) | BodyError::Image { .. } => false,
+    }
+}
+
+/// Ends the process with the exit code of damage: for threads that have nobody to return to.
+pub fn fatal(path: &Path, error: &dyn StdError) -> ! {
+    let mut err = io::stderr().lock();
+    let _ = writeln!(err, "error: a page of {} cannot be had", path.display());
+    let mut cause: Option<&dyn StdError> = Some(error);
+    while let Some(source) = cause {
+        let _ = writeln!(err, "  caused by: {source}");
+        cause = source.source();
+    }
+    let _ = writeln!(err, "  hint: abide verify {}", path.display());
+    drop(err);
+    std::process::exit(i32::from(INTEGRITY))
+}
+
+/// Colours, where they are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Paint {
+    is_on: bool,
+}
+
+impl Paint {
+    /// Colours for a stream: on a terminal, unless NO_COLOR is set.
+    #[must_use]
+    pub fn of(stream: &impl IsTerminal) -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { is_on: stream.is_terminal() && !refused }
+    }
+
+    /// For what went wrong.
+    #[must_use]
+    pub fn error(self, text: &str) -> String {
+        self.with("1;31", text)
+    }
+
+    /// For what to do.
+    #[must_use]
+    pub fn hint(self, text: &str) -> String {
+        self.with("1;36", text)
+    }
+
+    /// For what is less important.
+    #[must_use]
+    pub fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    /// For names of things.
+    #[must_use]
+    pub fn strong(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        if self.is_on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}

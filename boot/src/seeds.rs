@@ -1,0 +1,90 @@
+//! What a machine can start from: seed files, modules and module text, all turned into packs.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use seed::image::{INTERFACE, Limits, Program};
+use seed::object::{Link, Objects, encode_blob};
+use seed::{Domain, Id, LoadError, pack};
+
+use crate::report::Failure;
+
+/// The most that a seed may hold, in bytes: a machine of the largest size and its code.
+pub const SEED_BYTES_MAX: u64 = 20 << 30;
+
+/// What a module is to be booted with, besides itself.
+#[derive(Debug, Default)]
+pub struct Terms<'a> {
+    /// A file with genesis data.
+    pub genesis: Option<&'a Path>,
+    /// Ports asked for.
+    pub asks: &'a [String],
+    /// Limits other than the defaults.
+    pub limits: &'a [(String, u64)],
+}
+
+/// Reads a seed file, or makes a seed of a module. The bytes of a pack.
+///
+/// # Errors
+/// If it is neither, or cannot be read.
+pub fn read(path: &Path, terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
+    let bytes = read_file(path)?;
+    if pack::is_pack(&bytes) {
+        return Ok(bytes);
+    }
+    let wasm = if bytes.starts_with(b"\0asm") {
+        bytes
+    } else if path.extension().is_some_and(|extension| extension == "wat") {
+        wat::parse_bytes(&bytes).map_err(|source| Failure::Wat { path: path.to_owned(), source })?.into_owned()
+    } else {
+        return Err(Failure::NotASeed { path: path.to_owned() });
+    };
+    let genesis = terms.genesis.map(read_file).transpose()?.unwrap_or_default();
+    program_pack(&wasm, &genesis, terms)
+}
+
+fn program_pack(wasm: &[u8], genesis: &[u8], terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
+    let mut shelf = Shelf(HashMap::new());
+    let code = shelf.keep(encode_blob(wasm));
+    let genesis = shelf.keep(encode_blob(genesis));
+    let mut asks = terms.asks.to_vec();
+    asks.sort();
+    asks.dedup();
+    let program = Program { interface: INTERFACE, code, genesis, limits: limits(terms.limits)?, asks };
+    let root = shelf.keep(program.encode());
+    Ok(pack::write((Domain::Object, root), &shelf, &|_| false, Vec::new())?)
+}
+
+fn limits(given: &[(String, u64)]) -> Result<Limits, Failure> {
+    let mut values = Limits::default().values();
+    for (name, value) in given {
+        if let Some(position) = Limits::RANGES.iter().position(|range| range.name == name) {
+            values[position] = *value;
+        }
+    }
+    Limits::from_values(values).map_err(|name| {
+        let position = Limits::RANGES.iter().position(|range| range.name == name).unwrap_or(0);
+        let range = Limits::RANGES[position];
+        Failure::Limit { name, value: values[position], min: range.min, max: range.max }
+    })
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|source| Failure::Read { path: path.to_owned(), source })
+}
+
+struct Shelf(HashMap<Link, Vec<u8>>);
+
+impl Shelf {
+    fn keep(&mut self, bytes: Vec<u8>) -> Id {
+        let id = Id::of(Domain::Object, &bytes);
+        self.0.insert((Domain::Object, id), bytes);
+        id
+    }
+}
+
+impl Objects for Shelf {
+    fn load(&self, domain: Domain, id: &Id) -> Result<Vec<u8>, LoadError> {
+        self.0.get(&(domain, *id)).cloned().ok_or(LoadError::Missing { domain, id: *id })
+    }
+}

@@ -1,0 +1,73 @@
+//! Ports: the host-side endpoints that answer a machine's requests and deliver its effects.
+//!
+//! A port is called by the step loop's driver and must not block. It reports through a [`Line`] whenever it likes, from any thread. What
+//! it is told is durable already; what it tells takes effect once it is logged. After a restart a port is told of every open request
+//! again, with `resumed` set, and of every effect whose delivery was not logged.
+
+use std::sync::Arc;
+
+use seed::message::Code;
+use seed::{EffectId, RequestId};
+
+/// One port of the host, for one machine.
+pub trait Port: Send {
+    /// An ask. To be answered or broken once, unless it is cancelled first.
+    fn ask(&mut self, request: RequestId, payload: Vec<u8>, resumed: bool);
+
+    /// An ask without an answer. Its delivery is to be reported.
+    fn effect(&mut self, effect: EffectId, payload: Vec<u8>);
+
+    /// The machine no longer wants an answer. One that is under way is dropped by the step loop.
+    fn cancel(&mut self, request: RequestId);
+}
+
+/// What a port reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// An answer or a part of one.
+    Answer {
+        /// To which request.
+        request: RequestId,
+        /// Whether further parts follow.
+        more: bool,
+        /// What.
+        payload: Vec<u8>,
+    },
+    /// No answer, or no further part, will come.
+    Broken {
+        /// Which request.
+        request: RequestId,
+        /// Why.
+        code: Code,
+        /// Why, in words.
+        text: String,
+    },
+    /// An effect has been delivered.
+    Delivered(EffectId),
+}
+
+/// The line from a port to the step loop.
+#[derive(Clone)]
+pub struct Line(Arc<dyn Fn(News) + Send + Sync>);
+
+impl Line {
+    /// A line that ends in `take`.
+    pub fn new(take: impl Fn(News) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(take))
+    }
+
+    /// Answers a request for good.
+    pub fn answer(&self, request: RequestId, payload: Vec<u8>) {
+        (self.0)(News::Answer { request, more: false, payload });
+    }
+
+    /// Breaks a request.
+    pub fn broken(&self, request: RequestId, code: Code, text: impl Into<String>) {
+        (self.0)(News::Broken { request, code, text: text.into() });
+    }
+
+    /// Reports an effect as delivered.
+    pub fn delivered(&self, effect: EffectId) {
+        (self.0)(News::Delivered(effect));
+    }
+}
