@@ -100,7 +100,9 @@ pub struct Start {
 
 /// `abide send`
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  abide send ./notes 'put milk two litres'\n\nA stopped machine runs, with its ports, until the answer is durable.")]
+#[command(
+    after_help = "Example:\n  abide send ./notes 'put milk two litres'\n\nA stopped machine runs, with its ports, until the answer is durable."
+)]
 pub struct Send {
     /// The machine.
     pub machine: PathBuf,
@@ -124,7 +126,9 @@ pub struct Repl {
 
 /// `abide save`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  abide save counter.seed examples/counter/counter.wat\n  abide save today.seed ./notes")]
+#[command(
+    after_help = "Examples:\n  abide save counter.seed examples/counter/counter.wat\n  abide save today.seed ./notes"
+)]
 pub struct Save {
     /// The file to write.
     pub seed: PathBuf,
@@ -195,7 +199,9 @@ pub enum HowMuch {
 
 /// `abide verify`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  abide verify ./notes\n  abide verify ./notes --replay    execute its whole log again and compare")]
+#[command(
+    after_help = "Examples:\n  abide verify ./notes\n  abide verify ./notes --replay    execute its whole log again and compare"
+)]
 pub struct Verify {
     /// The machine.
     pub machine: PathBuf,

@@ -19,7 +19,7 @@ use crate::cli::Command;
 use crate::report::Failure;
 
 /// Runs a command.
-pub fn run(command: Command) -> Result<ExitCode, Failure> {
+pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Boot(args) => boot::run(&args),
         Command::Start(args) => start::run(&args),

@@ -233,10 +233,7 @@ impl Client {
     }
 }
 
-async fn greet(
-    reader: &mut (impl AsyncReadExt + Unpin),
-    writer: &mut (impl AsyncWriteExt + Unpin),
-) -> io::Result<()> {
+async fn greet(reader: &mut (impl AsyncReadExt + Unpin), writer: &mut (impl AsyncWriteExt + Unpin)) -> io::Result<()> {
     let mut hello = Writer::new();
     hello.array(2).uint(0).uint(VERSION);
     write_frame(writer, &hello.finish()).await?;

@@ -181,17 +181,15 @@ impl Running {
         let (ready, started) = channel();
         let guest = {
             let (askers, runtime) = (Arc::clone(&handle.askers), runtime.handle().clone());
-            let run = move || {
-                match set_up(machine, &options, events, &runtime) {
-                    Ok((mut guest, step_loop)) => {
-                        let _ = ready.send(Ok(()));
-                        guest.askers = askers;
-                        guest.run(step_loop, &inbox)
-                    }
-                    Err(error) => {
-                        let _ = ready.send(Err(error));
-                        Ok(Ended::Stopped)
-                    }
+            let run = move || match set_up(machine, &options, events, &runtime) {
+                Ok((mut guest, step_loop)) => {
+                    let _ = ready.send(Ok(()));
+                    guest.askers = askers;
+                    guest.run(step_loop, &inbox)
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    Ok(Ended::Stopped)
                 }
             };
             thread::Builder::new()

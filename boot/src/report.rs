@@ -176,7 +176,8 @@ impl Failure {
     fn is_damage(&self) -> bool {
         match self {
             Self::Machine(error) | Self::Run(RunError::Machine(error)) => error.is_damage(),
-            Self::Body(error) | Self::Run(RunError::Recover { source: error, .. } | RunError::Fatal(Fatal::Body(error))) => {
+            Self::Body(error)
+            | Self::Run(RunError::Recover { source: error, .. } | RunError::Fatal(Fatal::Body(error))) => {
                 body_is_damage(error)
             }
             Self::Run(RunError::Fatal(Fatal::Load(error))) | Self::Load(error) => error.is_damage(),
@@ -212,9 +213,13 @@ impl Failure {
                 Some("nothing acknowledged is lost; see that the disk has room, then start it again".to_owned())
             }
             Self::Halted(_) => Some("its state is as before that input; abide log shows what came before".to_owned()),
-            Self::NoAnswer => Some("start the machine and send it again; with --key it cannot be done twice".to_owned()),
+            Self::NoAnswer => {
+                Some("start the machine and send it again; with --key it cannot be done twice".to_owned())
+            }
             Self::Grant { .. } => Some(format!("ports of this version: {}", crate::ports::GIVEN.join(", "))),
-            _ if self.is_damage() => Some("abide verify MACHINE tells what is damaged; a copy of the machine is not".to_owned()),
+            _ if self.is_damage() => {
+                Some("abide verify MACHINE tells what is damaged; a copy of the machine is not".to_owned())
+            }
             _ => None,
         }
     }

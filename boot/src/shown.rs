@@ -5,18 +5,18 @@ use std::fmt::Write as _;
 use seed::Seq;
 use seed::cbor::Value;
 use seed::image::{Grant, Image, Program};
-use seed::message::{Input, Output};
+use seed::message::Input;
 use seed::record::{Batch, Record};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use vm::step_loop::AskerNews;
 
 /// The version of every JSON object that commands print.
-pub const JSON_VERSION: u32 = 1;
+pub(crate) const JSON_VERSION: u32 = 1;
 
 /// An answer as JSON.
 #[derive(Serialize)]
-pub struct Answer {
+pub(crate) struct Answer {
     v: u32,
     ok: bool,
     parts: Vec<Json>,
@@ -28,7 +28,7 @@ pub struct Answer {
 
 impl Answer {
     /// What came back for a message.
-    pub fn of(news: &[AskerNews]) -> Self {
+    pub(crate) fn of(news: &[AskerNews]) -> Self {
         let mut answer = Self { v: JSON_VERSION, ok: true, parts: Vec::new(), code: None, text: None };
         for one in news {
             match one {
@@ -46,7 +46,7 @@ impl Answer {
 }
 
 /// A payload as JSON: text if it is text, else CBOR if it is that, else hexadecimal.
-pub fn payload_json(payload: &[u8]) -> Json {
+pub(crate) fn payload_json(payload: &[u8]) -> Json {
     match std::str::from_utf8(payload) {
         Ok(text) if is_plain(text) => json!({ "text": text }),
         _ => match Value::decode(payload) {
@@ -66,7 +66,7 @@ fn value_json(value: &Value) -> Json {
 }
 
 /// A payload on one line.
-pub fn payload_line(payload: &[u8]) -> String {
+pub(crate) fn payload_line(payload: &[u8]) -> String {
     match std::str::from_utf8(payload) {
         Ok(text) if is_plain(text) => shorten(&format!("{text:?}")),
         _ => match Value::decode(payload) {
@@ -99,7 +99,7 @@ fn shorten(text: &str) -> String {
 }
 
 /// Bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
@@ -107,11 +107,12 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// An input on one line.
-pub fn input_line(input: &Input) -> String {
+pub(crate) fn input_line(input: &Input) -> String {
     match input {
         Input::Boot { genesis, handover, .. } => {
             let with = if genesis.is_empty() { String::new() } else { format!(" with {}", payload_line(genesis)) };
-            let after = handover.as_ref().map_or_else(String::new, |handover| format!(" after {}", payload_line(handover)));
+            let after =
+                handover.as_ref().map_or_else(String::new, |handover| format!(" after {}", payload_line(handover)));
             format!("boot{with}{after}")
         }
         Input::Message { port, from, reply, payload } => {
@@ -166,7 +167,7 @@ fn grants_json(grants: &[Grant]) -> Json {
 }
 
 /// A record on one line.
-pub fn record_line(record: &Record) -> String {
+pub(crate) fn record_line(record: &Record) -> String {
     let shown = |input: &[u8]| Input::decode(input).map_or_else(|_| hex(input), |input| input_line(&input));
     match record {
         Record::Step { input, cost, key } => format!("step    {}{}  {}", shown(input), keyed(key), cost_text(cost.0)),
@@ -200,7 +201,7 @@ fn cost_text(nanos: u64) -> String {
 }
 
 /// A span of time for people.
-pub fn duration(nanos: u64) -> String {
+pub(crate) fn duration(nanos: u64) -> String {
     match nanos {
         0..10_000 => format!("{nanos} ns"),
         10_000..10_000_000 => format!("{} us", nanos / 1000),
@@ -210,7 +211,7 @@ pub fn duration(nanos: u64) -> String {
 }
 
 /// A record as JSON.
-pub fn record_json(seq: Seq, batch: &Batch, record: &Record) -> Json {
+pub(crate) fn record_json(seq: Seq, batch: &Batch, record: &Record) -> Json {
     let mut object = match record {
         Record::Step { input, cost, key } => {
             json!({ "kind": "step", "input": input_json(input), "cost_ns": cost.0, "key": payload_json(key) })
@@ -244,24 +245,8 @@ pub fn record_json(seq: Seq, batch: &Batch, record: &Record) -> Json {
     object
 }
 
-/// An output on one line.
-pub fn output_line(output: &Output) -> String {
-    match output {
-        Output::Ask { request, port, payload } if request.0 == 0 => {
-            format!("effect on port {port}: {}", payload_line(payload))
-        }
-        Output::Ask { request, port, payload } => format!("request {request} to port {port}: {}", payload_line(payload)),
-        Output::Answer { reply, payload, .. } => format!("answer to reply {reply}: {}", payload_line(payload)),
-        Output::Refuse { reply, code, text } => format!("refusal of reply {reply}: {} ({text})", code.word()),
-        Output::Cancel { request } => format!("cancel request {request}"),
-        Output::Again => "again".to_owned(),
-        Output::Become { .. } => "become".to_owned(),
-        Output::Trace { text } => format!("trace {text:?}"),
-    }
-}
-
 /// An image as lines of text.
-pub fn image_text(image: &Image) -> String {
+pub(crate) fn image_text(image: &Image) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "image {:x}", image.root());
     let _ = writeln!(text, "  interface {}", image.interface);
@@ -287,8 +272,12 @@ pub fn image_text(image: &Image) -> String {
             }
         }
         let ledger = &process.ledger;
-        let tries =
-            [("requests", ledger.requests), ("replies", ledger.replies), ("effects", ledger.effects), ("outcomes", ledger.outcomes)];
+        let tries = [
+            ("requests", ledger.requests),
+            ("replies", ledger.replies),
+            ("effects", ledger.effects),
+            ("outcomes", ledger.outcomes),
+        ];
         for (name, root) in tries {
             let root = root.map_or_else(|| "none".to_owned(), |root| format!("{root:x}"));
             let _ = writeln!(text, "    {name:<9} {root}");
@@ -300,7 +289,7 @@ pub fn image_text(image: &Image) -> String {
 }
 
 /// A program as lines of text.
-pub fn program_text(program: &Program) -> String {
+pub(crate) fn program_text(program: &Program) -> String {
     let asks = if program.asks.is_empty() { "no further ports".to_owned() } else { program.asks.join(" ") };
     format!(
         "program\n  interface {}\n  code      {:x}\n  genesis   {:x}\n  limits    {}\n  asks for  {asks}\n",
@@ -317,17 +306,22 @@ fn limits_line(limits: &seed::image::Limits) -> String {
 }
 
 /// Limits as JSON.
-pub fn limits_json(limits: &seed::image::Limits) -> Json {
+pub(crate) fn limits_json(limits: &seed::image::Limits) -> Json {
     let ranges = seed::image::Limits::RANGES.iter().zip(limits.values());
     Json::Object(ranges.map(|(range, value)| (range.name.to_owned(), json!(value))).collect())
 }
 
 /// A time as RFC 3339, in UTC, to the millisecond.
-pub fn time(nanos: u64) -> String {
+pub(crate) fn time(nanos: u64) -> String {
     let (seconds, millis) = (nanos / 1_000_000_000, nanos / 1_000_000 % 1000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{millis:03}Z", second / 3600, second / 60 % 60, second % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{millis:03}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 /// The Gregorian date of a day counted from 1970-01-01: eras of 400 years, years that begin in March.

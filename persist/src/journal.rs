@@ -258,13 +258,11 @@ pub fn each_batch(
         return if proven { Ok(()) } else { Err(JournalError::Gap { seq: first }) };
     }
     let mut chain = Chain { branch, next: first, previous, held: None, failed: None };
-    reader.scan(Table::Log, &log_key(branch.number, first), &mut |key, frame| {
-        match chain.take(key, frame, visit) {
-            Ok(flow) => flow,
-            Err(error) => {
-                chain.failed = Some(error);
-                ControlFlow::Break(())
-            }
+    reader.scan(Table::Log, &log_key(branch.number, first), &mut |key, frame| match chain.take(key, frame, visit) {
+        Ok(flow) => flow,
+        Err(error) => {
+            chain.failed = Some(error);
+            ControlFlow::Break(())
         }
     })?;
     chain.finish(visit)

@@ -7,6 +7,6 @@ mod sys;
 
 pub mod branch;
 pub mod journal;
-pub mod objects;
 pub mod machine;
+pub mod objects;
 pub mod verify;

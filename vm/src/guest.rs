@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use seed::{Nanos, PageIndex};
 use seed::image::{FUNCREF_NULL, Global, Limits};
 use seed::page::PAGE_BYTES;
+use seed::{Nanos, PageIndex};
 use thiserror::Error;
 use wasmtime::{
     Caller, Extern, Func, Instance, Linker, Ref, ResourceLimiter, Store, Trap, TypedFunc, UpdateDeadline, Val,
@@ -17,6 +17,7 @@ use wasmtime::{
 use crate::engine::{Code, Engine, EngineError, Meter, Mode};
 use crate::memory::{GuestMemory, MemoryError};
 use crate::prepare::{INIT, REDROP, StateMap, ValueType};
+use crate::raw;
 
 /// One instance.
 pub struct Guest {
@@ -137,11 +138,17 @@ struct Host {
     deadline: Nanos,
     memory_bytes: u64,
     table_elements: u64,
+    /// A memory one of whose pages is watched for its first write.
+    watched: Option<Arc<GuestMemory>>,
 }
 
 #[derive(Debug, Error)]
 #[error("out of CPU time")]
 struct OutOfTime;
+
+#[derive(Debug, Error)]
+#[error("a bulk instruction wrote the watched page")]
+struct WatchedWrite;
 
 #[derive(Debug, Error)]
 #[error("{0}")]
@@ -161,11 +168,15 @@ impl Guest {
             deadline: Nanos(u64::MAX),
             memory_bytes: 0,
             table_elements: 0,
+            watched: None,
         };
         let mut store = Store::new(&engine.inner, host);
         store.limiter(|host| host);
         store.epoch_deadline_callback(|context| {
             let host = context.data();
+            if host.watched.as_ref().is_some_and(|memory| memory.bulk_write_seen()) {
+                return Err(WatchedWrite.into());
+            }
             if (host.meter)() >= host.deadline { Err(OutOfTime.into()) } else { Ok(UpdateDeadline::Continue(1)) }
         });
         store.set_epoch_deadline(1);
@@ -244,8 +255,13 @@ impl Guest {
     /// # Errors
     /// If it writes the page, or faults otherwise.
     pub fn step_watching(&mut self, input: &[u8], memory: usize, page: PageIndex) -> Result<Vec<u8>, Fault> {
-        let watched = self.memories.get(memory).cloned();
-        self.step_with(input, watched.map(|memory| (memory, page)))
+        let Some(memory) = self.memories.get(memory).cloned() else { return self.step(input) };
+        let module = self.instance.module(&self.store).clone();
+        raw::outlive_bulk_writes(&mut self.store, &module, &memory);
+        self.store.data_mut().watched = Some(Arc::clone(&memory));
+        let stepped = self.step_with(input, Some((memory, page)));
+        self.store.data_mut().watched = None;
+        stepped
     }
 
     fn step_with(&mut self, input: &[u8], watched: Option<(Arc<GuestMemory>, PageIndex)>) -> Result<Vec<u8>, Fault> {

@@ -38,11 +38,13 @@ mod tracker;
 mod tests;
 
 use std::io;
+#[cfg(test)]
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use self::bank::MemoryBank;
+#[cfg(test)]
 pub(crate) use self::pager::Loaded;
 pub use self::pager::{Pager, PagerError};
 pub use self::tracker::Tracker;
@@ -181,6 +183,7 @@ impl GuestMemory {
     /// # Panics
     ///
     /// This and all functions that take a page or a range panic if it is outside the memory.
+    #[cfg(test)]
     pub(crate) fn read_page(&self, index: u32) -> [u8; PAGE_BYTES] {
         let mut page = ZERO_PAGE;
         self.copy_page(index, &mut page);
@@ -193,6 +196,7 @@ impl GuestMemory {
     }
 
     /// Copies a range of bytes out.
+    #[cfg(test)]
     pub(crate) fn read(&self, range: Range<u64>) -> Vec<u8> {
         assert!(range.start <= range.end && range.end <= self.byte_size(), "{range:?} is outside the memory");
         // Both ends are within the mapping, whose size is a usize.
@@ -208,6 +212,7 @@ impl GuestMemory {
     }
 
     /// Makes one page zero. It counts as written until [`clean`](Self::clean).
+    #[cfg(test)]
     pub(crate) fn zero_page(&self, index: u32) {
         self.write_page(index, &ZERO_PAGE);
     }
@@ -295,17 +300,20 @@ impl GuestMemory {
 
     /// Loads up to about `page_count` pages that nobody has touched yet, and says how far it is. For finishing a page-in in
     /// the background, in slices; may run while the guest runs. A page that cannot be had is an error here, not `on_lost`.
+    #[cfg(test)]
     pub(crate) fn load_some(&self, page_count: u32) -> Result<Loaded, PagerError> {
         let shared = lock(&self.image).as_ref().map(LazyImage::shared);
         shared.map_or(Ok(Loaded::default()), |shared| shared.load_some(page_count))
     }
 
     /// How far the page-in is. Without a pager there is nothing to load, which is zero of zero.
+    #[cfg(test)]
     pub(crate) fn loaded(&self) -> Loaded {
         lock(&self.image).as_ref().map(|image| image.shared().loaded()).unwrap_or_default()
     }
 
     /// Why the last growth failed, if the host refused one since the last call. See the module's text.
+    #[cfg(test)]
     pub(crate) fn take_growth_failure(&self) -> Option<MemoryError> {
         lock(&self.growth_failure).take()
     }

@@ -67,7 +67,10 @@ impl ReplayError {
 
 fn page_text(page: &Option<(usize, PageIndex)>) -> String {
     page.map_or_else(String::new, |(memory, page)| {
-        format!("; the first page that differs is page {page} of memory {memory} (address {:#x})", u64::from(page.0) * 4096)
+        format!(
+            "; the first page that differs is page {page} of memory {memory} (address {:#x})",
+            u64::from(page.0) * 4096
+        )
     })
 }
 
@@ -91,20 +94,20 @@ pub fn replay(
     let mut done = Replayed::default();
     let mut failed: Option<(BodyError, Batch, Seq)> = None;
     let mut last_boundary = Seq(0);
-    each_batch(reader, branch, Start::At(Seq(0)), &mut |batch, _| {
-        match replay_one(settings, objects, lost, &mut body, &batch) {
-            Ok(()) => {
-                done.batches += 1;
-                done.records += batch.records.len() as u64;
-                done.end = batch.end();
-                last_boundary = batch.end();
-                progress(done);
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failed = Some((error, batch, last_boundary));
-                ControlFlow::Break(())
-            }
+    each_batch(reader, branch, Start::At(Seq(0)), &mut |batch, _| match replay_one(
+        settings, objects, lost, &mut body, &batch,
+    ) {
+        Ok(()) => {
+            done.batches += 1;
+            done.records += batch.records.len() as u64;
+            done.end = batch.end();
+            last_boundary = batch.end();
+            progress(done);
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            failed = Some((error, batch, last_boundary));
+            ControlFlow::Break(())
         }
     })?;
     match failed {

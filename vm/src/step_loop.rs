@@ -373,11 +373,11 @@ impl StepLoop {
                 return Ok(Turn::Stopped);
             }
         }
-        if self.may_run() {
-            if let Some(entry) = self.inbox.pop_front() {
-                self.run(entry)?;
-                return Ok(Turn::Worked);
-            }
+        if self.may_run()
+            && let Some(entry) = self.inbox.pop_front()
+        {
+            self.run(entry)?;
+            return Ok(Turn::Worked);
         }
         Ok(Turn::Idle(self.settle_at.filter(|_| self.in_flight.is_none())))
     }

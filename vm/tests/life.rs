@@ -1,5 +1,7 @@
 //! A machine's life in one thread: booted, run, killed, recovered, over the in-memory store.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

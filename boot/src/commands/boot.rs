@@ -20,8 +20,9 @@ use crate::ports;
 use crate::report::{Failure, Paint};
 use crate::seeds::{self, SEED_BYTES_MAX, Terms};
 
-pub fn run(args: &Boot) -> Result<ExitCode, Failure> {
-    let machine = boot(args).map_err(|source| Failure::Boot { path: args.machine.clone(), source: Box::new(source) })?;
+pub(crate) fn run(args: &Boot) -> Result<ExitCode, Failure> {
+    let machine =
+        boot(args).map_err(|source| Failure::Boot { path: args.machine.clone(), source: Box::new(source) })?;
     if args.start {
         return start::start(machine, Some(args.run));
     }

@@ -8,7 +8,7 @@ use crate::cli::Copy;
 use crate::clocks::random;
 use crate::report::{Failure, Paint};
 
-pub fn run(args: &Copy) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Copy) -> Result<ExitCode, Failure> {
     let reading = Reading::open(&args.machine)?;
     let branch = reading.copy(&args.to, u64::from_le_bytes(random()?))?;
     let paint = Paint::of(&std::io::stderr());

@@ -16,7 +16,7 @@ use crate::shown;
 /// How often the log of a running machine is looked at.
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 
-pub fn run(args: &Log) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Log) -> Result<ExitCode, Failure> {
     let mut reading = Reading::open(&args.machine)?;
     let mut next = Seq(args.since);
     loop {

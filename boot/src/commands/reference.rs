@@ -9,28 +9,27 @@ use clap::CommandFactory;
 use crate::cli::Cli;
 use crate::report::Failure;
 
-pub fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "abide", &mut script);
     io::stdout().lock().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn man() -> Result<ExitCode, Failure> {
+pub(crate) fn man() -> Result<ExitCode, Failure> {
     clap_mangen::Man::new(Cli::command()).render(&mut io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn markdown() -> Result<ExitCode, Failure> {
+pub(crate) fn markdown() -> Result<ExitCode, Failure> {
     io::stdout().lock().write_all(reference_text().as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// docs/cli.md: every command's own help.
 fn reference_text() -> String {
-    let mut text = String::from(
-        "# The command line\n\nGenerated from the declaration of the commands; a test compares.\n",
-    );
+    let mut text =
+        String::from("# The command line\n\nGenerated from the declaration of the commands; a test compares.\n");
     let mut command = Cli::command().term_width(100);
     command.build();
     let _ = write!(text, "\n## abide\n\n```\n{}```\n", trimmed(&command.render_long_help().to_string()));

@@ -9,7 +9,7 @@ use super::send::Conversation;
 use crate::cli::Repl;
 use crate::report::{Failure, Paint};
 
-pub fn run(args: &Repl) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Repl) -> Result<ExitCode, Failure> {
     let mut line = Conversation::open(&args.machine)?;
     let talked = talk(&mut line);
     line.close()?;

@@ -17,7 +17,7 @@ use crate::ports::console::Target;
 use crate::report::Failure;
 use crate::seeds::{self, Terms};
 
-pub fn run(args: &Save) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Save) -> Result<ExitCode, Failure> {
     if args.source.is_dir() {
         save_machine(&args.source, &args.seed)?;
     } else {

@@ -18,7 +18,7 @@ use crate::ports::console::Target;
 use crate::report::Failure;
 use crate::shown;
 
-pub fn run(args: &Send) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Send) -> Result<ExitCode, Failure> {
     let payload = match args.payload.as_str() {
         "-" => {
             let mut bytes = Vec::new();
@@ -66,13 +66,13 @@ fn tell(news: &[AskerNews], json: bool) -> Result<ExitCode, Failure> {
 }
 
 /// A refusal as a failure.
-pub fn refused(code: Code, text: &str) -> Failure {
+pub(crate) fn refused(code: Code, text: &str) -> Failure {
     let word = if code.0 >= 64 { format!("code {}", code.0) } else { code.word().to_owned() };
     Failure::Refused { word, text: text.to_owned() }
 }
 
 /// A line to a machine: to the process that runs it, or to one that is run for the purpose.
-pub enum Conversation {
+pub(crate) enum Conversation {
     /// Another process runs it.
     Attached(tokio::runtime::Runtime, Client),
     /// This process does.
@@ -81,12 +81,13 @@ pub enum Conversation {
 
 impl Conversation {
     /// Attaches to a machine, or sets it in motion if nobody runs it.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         match Machine::open(path) {
             Ok(machine) => Ok(Self::Own(run_with_control(machine, None, Target::Stderr)?)),
-            Err(MachineError::Lock(LockError::Held { .. }) | MachineError::Folder(FolderError::Lock(LockError::Held { .. }))) => {
-                Self::attach(path)
-            }
+            Err(
+                MachineError::Lock(LockError::Held { .. })
+                | MachineError::Folder(FolderError::Lock(LockError::Held { .. })),
+            ) => Self::attach(path),
             Err(error) => Err(error.into()),
         }
     }
@@ -98,8 +99,7 @@ impl Conversation {
         for _ in 0..100 {
             match runtime.block_on(Client::connect(&folder)) {
                 Ok(client) => return Ok(Self::Attached(runtime, client)),
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
                 Err(error) => return Err(Failure::Control(error)),
             }
             if Lock::holder(path).map_err(|error| Failure::Machine(error.into()))?.is_none() {
@@ -115,7 +115,7 @@ impl Conversation {
     }
 
     /// Sends one message; everything that came back for it.
-    pub fn say(&mut self, payload: Vec<u8>, key: Vec<u8>) -> Result<Vec<AskerNews>, Failure> {
+    pub(crate) fn say(&mut self, payload: Vec<u8>, key: Vec<u8>) -> Result<Vec<AskerNews>, Failure> {
         let mut news = Vec::new();
         match self {
             Self::Attached(runtime, client) => {
@@ -145,7 +145,7 @@ impl Conversation {
     }
 
     /// Ends the conversation; a machine that was run for it is stopped.
-    pub fn close(self) -> Result<(), Failure> {
+    pub(crate) fn close(self) -> Result<(), Failure> {
         match self {
             Self::Attached(..) => Ok(()),
             Self::Own(running) => {

@@ -14,12 +14,12 @@ use crate::ports::console::Target;
 use crate::report::Failure;
 
 /// How guests are run on this host.
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { backend: Backend::Cranelift, tracker: tracker().0, cache: cache_folder(), meter: cpu_meter() }
 }
 
 /// The mechanism that finds dirty pages here, and why.
-pub fn tracker() -> (Tracker, String) {
+pub(crate) fn tracker() -> (Tracker, String) {
     let wanted = match std::env::var("ABIDE_TRACKER").as_deref() {
         Ok("compare") => Some(Tracker::Compare),
         Ok("write-protect") => Some(Tracker::WriteProtect),
@@ -29,13 +29,13 @@ pub fn tracker() -> (Tracker, String) {
 }
 
 /// Options for a run.
-pub fn options(flags: Option<RunFlags>, console: Target) -> Options {
+pub(crate) fn options(flags: Option<RunFlags>, console: Target) -> Options {
     let halt_on_abort = flags.is_some_and(|flags| flags.halt_on_abort);
     Options { settings: settings(), policy: Policy { halt_on_abort, ..Policy::default() }, console, is_silent: false }
 }
 
 /// The exit code of a run that ended.
-pub fn code(ended: Ended) -> Result<ExitCode, Failure> {
+pub(crate) fn code(ended: Ended) -> Result<ExitCode, Failure> {
     match ended {
         Ended::Stopped => Ok(ExitCode::SUCCESS),
         Ended::Halted(halt) => Err(halt.into()),
@@ -47,7 +47,8 @@ fn cache_folder() -> Option<PathBuf> {
     if let Some(given) = std::env::var_os("ABIDE_CACHE") {
         return (!given.is_empty()).then(|| PathBuf::from(given));
     }
-    let home = || std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| PathBuf::from(home).join(".cache"));
+    let home =
+        || std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| PathBuf::from(home).join(".cache"));
     let base = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from).or_else(home)?;
     Some(base.join("abide"))
 }

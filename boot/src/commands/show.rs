@@ -20,7 +20,7 @@ use crate::report::Failure;
 use crate::seeds::SEED_BYTES_MAX;
 use crate::shown;
 
-pub fn run(args: &Show) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Show) -> Result<ExitCode, Failure> {
     let (text, json) = match split_point(&args.thing) {
         (path, Some(seq)) => show_record(&path, seq)?,
         (path, None) if path.is_dir() => match &args.object {
@@ -115,15 +115,18 @@ fn show_object(path: &Path, start: &str) -> Result<(String, Json), Failure> {
     let start = start.trim_end_matches('.').to_ascii_lowercase();
     let reading = Reading::open(path)?;
     let mut found: Vec<(Id, Domain)> = Vec::new();
-    reading.store().scan(Table::Objects, &[], &mut |key, frame| {
-        if let (Some(id), Some(domain)) = (Id::from_bytes(key), domain_of(frame)) {
-            let whole = format!("{id:x}");
-            if whole.starts_with(&start) || shown::hex(id.digest()).starts_with(&start) {
-                found.push((id, domain));
+    reading
+        .store()
+        .scan(Table::Objects, &[], &mut |key, frame| {
+            if let (Some(id), Some(domain)) = (Id::from_bytes(key), domain_of(frame)) {
+                let whole = format!("{id:x}");
+                if whole.starts_with(&start) || shown::hex(id.digest()).starts_with(&start) {
+                    found.push((id, domain));
+                }
             }
-        }
-        if found.len() > 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }).map_err(persist::machine::MachineError::from)?;
+            if found.len() > 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .map_err(persist::machine::MachineError::from)?;
     match found.as_slice() {
         [(id, domain)] => {
             let bytes = load(reading.store(), *domain, id)?;

@@ -12,12 +12,12 @@ use crate::driver::Running;
 use crate::ports::console::Target;
 use crate::report::Failure;
 
-pub fn run(args: &Start) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Start) -> Result<ExitCode, Failure> {
     start(Machine::open(&args.machine)?, Some(args.run))
 }
 
 /// Runs a machine that is open until it is interrupted or halts.
-pub fn start(machine: Machine, flags: Option<RunFlags>) -> Result<ExitCode, Failure> {
+pub(crate) fn start(machine: Machine, flags: Option<RunFlags>) -> Result<ExitCode, Failure> {
     let running = run_with_control(machine, flags, Target::Stdout)?;
     if let Some(runtime) = running.runtime() {
         let handle = running.handle().clone();
@@ -38,9 +38,9 @@ pub fn start(machine: Machine, flags: Option<RunFlags>) -> Result<ExitCode, Fail
 }
 
 /// Sets a machine in motion, with its control socket.
-pub fn run_with_control(machine: Machine, flags: Option<RunFlags>, console: Target) -> Result<Running, Failure> {
-    let folder = persist::folder::Folder::open(machine.folder().path())
-        .map_err(|error| Failure::Machine(error.into()))?;
+pub(crate) fn run_with_control(machine: Machine, flags: Option<RunFlags>, console: Target) -> Result<Running, Failure> {
+    let folder =
+        persist::folder::Folder::open(machine.folder().path()).map_err(|error| Failure::Machine(error.into()))?;
     let running = Running::start(machine, session::options(flags, console))?;
     if let Some(runtime) = running.runtime() {
         let _entered = runtime.enter();

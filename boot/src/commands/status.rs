@@ -17,13 +17,14 @@ use crate::cli::Status;
 use crate::report::{Failure, Paint};
 use crate::shown;
 
-pub fn run(args: &Status) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Status) -> Result<ExitCode, Failure> {
     let reading = Reading::open(&args.machine)?;
     let branch = reading.branch();
     let holder = Lock::holder(&args.machine).map_err(|error| Failure::Machine(error.into()))?;
     let usage = reading.store().usage().map_err(MachineError::from)?;
     let bytes = load(reading.store(), Domain::Object, &branch.checkpoint.root)?;
-    let image = Image::decode(&bytes).map_err(|source| seed::LoadError::Malformed { id: branch.checkpoint.root, source })?;
+    let image =
+        Image::decode(&bytes).map_err(|source| seed::LoadError::Malformed { id: branch.checkpoint.root, source })?;
     let objects = reading.objects();
     let process = image.processes.first();
     let (requests, replies, effects) = match process {
@@ -38,11 +39,13 @@ pub fn run(args: &Status) -> Result<ExitCode, Failure> {
         }
         None => (0, 0, 0),
     };
-    let memory: u64 =
-        process.and_then(|process| process.state.as_ref()).map_or(0, |state| state.memories.iter().map(|memory| memory.pages * 4096).sum());
+    let memory: u64 = process
+        .and_then(|process| process.state.as_ref())
+        .map_or(0, |state| state.memories.iter().map(|memory| memory.pages * 4096).sum());
     let (tracker, why) = session::tracker();
     let identity = reading.folder().identity();
-    let moved = (identity.host, identity.device, identity.inode) != (branch.epoch.host, branch.epoch.device, branch.epoch.inode);
+    let moved = (identity.host, identity.device, identity.inode)
+        != (branch.epoch.host, branch.epoch.device, branch.epoch.inode);
     let mut out = io::stdout().lock();
     if args.json {
         let json = json!({
@@ -69,15 +72,31 @@ pub fn run(args: &Status) -> Result<ExitCode, Failure> {
     let row = |name: &str, value: String| format!("{} {value}\n", paint.dim(&format!("{name:<12}")));
     let mut text = String::new();
     text += &row("machine", format!("{} ({state})", args.machine.display()));
-    text += &row("id", format!("{}, incarnation {}", &shown::hex(&branch.epoch.machine)[..16], &shown::hex(&branch.epoch.incarnation)[..16]));
+    text += &row(
+        "id",
+        format!(
+            "{}, incarnation {}",
+            &shown::hex(&branch.epoch.machine)[..16],
+            &shown::hex(&branch.epoch.incarnation)[..16]
+        ),
+    );
     text += &row("durable", format!("seq {} at {}", branch.end.0.saturating_sub(1), shown::time(branch.time.0)));
     text += &row("root", format!("{:x}", branch.root));
     text += &row("checkpoint", format!("before seq {}, root {}", branch.checkpoint.end, branch.checkpoint.root));
-    text += &row("epoch", format!("{} since seq {}, {}, preparation {}", branch.epoch.number, branch.epoch_first, branch.epoch.engine, branch.epoch.preparation));
+    text += &row(
+        "epoch",
+        format!(
+            "{} since seq {}, {}, preparation {}",
+            branch.epoch.number, branch.epoch_first, branch.epoch.engine, branch.epoch.preparation
+        ),
+    );
     if moved {
         text += &row("", "this folder is a copy: its next start begins a new epoch".to_owned());
     }
-    text += &row("open", format!("{requests} requests, {replies} replies owed, {effects} effects undelivered (at the checkpoint)"));
+    text += &row(
+        "open",
+        format!("{requests} requests, {replies} replies owed, {effects} effects undelivered (at the checkpoint)"),
+    );
     text += &row("memory", format!("{} KiB", memory / 1024));
     text += &row("store", format!("{} KiB, {} KiB of them in use", usage.file_bytes / 1024, usage.used_bytes / 1024));
     text += &row("grants", image.grants.iter().map(|grant| grant.name.as_str()).collect::<Vec<_>>().join(" "));

@@ -24,12 +24,13 @@ use crate::driver::{RunError, exit_on_lost_page};
 use crate::report::Failure;
 use crate::shown;
 
-pub fn run(args: &Verify) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
     if args.in_process {
         return check(args);
     }
     let this = std::env::current_exe().map_err(Failure::Host)?;
-    let status = Command::new(this).args(std::env::args_os().skip(1)).arg("--in-process").status().map_err(Failure::Host)?;
+    let status =
+        Command::new(this).args(std::env::args_os().skip(1)).arg("--in-process").status().map_err(Failure::Host)?;
     match (status.code(), status.signal()) {
         (Some(code), _) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
         (None, signal) => Err(Failure::ChildDied { path: args.machine.clone(), signal: signal.unwrap_or(0) }),

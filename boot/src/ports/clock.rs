@@ -44,7 +44,11 @@ impl Port for Clock {
             Ok(Ask::Now) => Nanos(0),
             Ok(Ask::Until(time)) => time,
             Err(error) => {
-                return self.line.broken(request, Code::MALFORMED, format!("the clock takes [0] or [1, time]: {error}"));
+                return self.line.broken(
+                    request,
+                    Code::MALFORMED,
+                    format!("the clock takes [0] or [1, time]: {error}"),
+                );
             }
         };
         if time <= wall_clock() {

@@ -28,9 +28,12 @@ pub enum Target {
 #[derive(Clone)]
 pub struct Console {
     target: Target,
-    reader: Arc<Mutex<Option<Sender<(RequestId, Line)>>>>,
+    reader: Arc<Mutex<Option<Sender<Reading>>>>,
     on_closed: Arc<dyn Fn(io::Error) + Send + Sync>,
 }
+
+/// Who wants the next line of input, and where to say so.
+type Reading = (RequestId, Line);
 
 struct ConsolePort {
     console: Console,
@@ -98,7 +101,7 @@ impl Port for ConsolePort {
     }
 }
 
-fn answer_with_lines(requests: &Receiver<(RequestId, Line)>) {
+fn answer_with_lines(requests: &Receiver<Reading>) {
     let mut input = io::stdin().lock();
     for (request, line) in requests {
         let mut text = Vec::new();

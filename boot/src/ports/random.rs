@@ -24,7 +24,13 @@ impl Port for Random {
     fn ask(&mut self, request: RequestId, payload: Vec<u8>, _resumed: bool) {
         let count = match decode(&payload) {
             Ok(count @ 1..) => count,
-            _ => return self.line.broken(request, Code::MALFORMED, format!("random takes a number from 1 to {BYTES_MAX}")),
+            _ => {
+                return self.line.broken(
+                    request,
+                    Code::MALFORMED,
+                    format!("random takes a number from 1 to {BYTES_MAX}"),
+                );
+            }
         };
         let mut bytes = vec![0; usize::try_from(count).unwrap_or(0)];
         match getrandom::fill(&mut bytes) {

@@ -110,6 +110,7 @@ impl LazyImage {
     }
 
     /// What the pager's thread works on, to work on it elsewhere.
+    #[cfg(test)]
     pub(super) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
@@ -172,6 +173,7 @@ impl Shared {
     }
 
     /// Loads missing blocks of the image in order until `page_count` pages have come in.
+    #[cfg(test)]
     pub(super) fn load_some(&self, page_count: u32) -> Result<Loaded, PagerError> {
         let mut buffer = vec![0; BLOCK_BYTES];
         let mut state = lock(&self.state);
@@ -187,6 +189,7 @@ impl Shared {
     }
 
     /// How far it is.
+    #[cfg(test)]
     pub(super) fn loaded(&self) -> Loaded {
         lock(&self.state).blocks.loaded
     }
@@ -220,8 +223,6 @@ fn load_checked(pager: &mut dyn Pager, page: u32, out: &mut [u8; PAGE_BYTES]) ->
 /// What is still missing.
 struct Blocks {
     blocks: Vec<Block>,
-    /// No populated block before this one is missing.
-    next: usize,
     loaded: Loaded,
 }
 
@@ -246,7 +247,7 @@ impl Blocks {
         };
         let blocks: Vec<Block> = (0..count).map(block).collect();
         let page_count_total = blocks.iter().map(|block| block.populated.count_ones()).sum();
-        Blocks { blocks, next: 0, loaded: Loaded { page_count: 0, page_count_total } }
+        Blocks { blocks, loaded: Loaded { page_count: 0, page_count_total } }
     }
 
     /// The pages that a block has in the image, if it is missing.
@@ -254,11 +255,10 @@ impl Blocks {
         self.blocks.get(block).filter(|block| block.missing).map(|block| block.populated)
     }
 
-    fn next_populated(&mut self) -> Option<usize> {
+    #[cfg(test)]
+    fn next_populated(&self) -> Option<usize> {
         let wanted = |block: &Block| block.missing && block.populated != 0;
-        let found = self.blocks[self.next..].iter().position(wanted);
-        self.next = found.map_or(self.blocks.len(), |distance| self.next + distance);
-        found.map(|_| self.next)
+        self.blocks.iter().position(wanted)
     }
 
     fn arrived(&mut self, block: usize) {

@@ -5,6 +5,7 @@
 mod corpus;
 mod hostile;
 mod nans;
+mod random;
 mod refusals;
 mod same;
 mod shape;

@@ -1,7 +1,9 @@
 //! Modules that use everything a machine may use. Each is run by steps `(a, b)`, with whatever meaning it gives them.
 
 /// Name, module, steps.
-pub(super) const CORPUS: &[(&str, &str, &[(i32, i32)])] = &[
+pub(super) type Case = (&'static str, &'static str, &'static [(i32, i32)]);
+
+pub(super) const CORPUS: &[Case] = &[
     (
         "counter",
         r#"(memory (export "memory") 1) (global $n (mut i64) (i64.const 40))

@@ -34,12 +34,12 @@ fn a_function_too_large_to_analyse() {
     let branches = "(br_if 0 (i32.const 0)) ".repeat(20);
     let unit = format!("(block (br_if 0 (i32.const 1)) (block (type $many) (call $made) {branches}) (return)) ");
     let drops = "(drop) ".repeat(899);
+    let large = format!("(drop (f64.sqrt (f64.const -1))) {} {made}", unit.repeat(300));
     let body = format!(
         r#"(memory (export "memory") 1) {many} (func $made (type $many) {made})
-           (func $large (type $many) {})
+           (func $large (type $many) {large})
            (func (export "abide_step") (param i32 i32) (result i64) (local f64)
-             (call $large) {drops} (local.set 2) (i64.reinterpret_f64 (f64.neg (f64.sqrt (local.get 2)))))"#,
-        format!("(drop (f64.sqrt (f64.const -1))) {} {made}", unit.repeat(300)),
+             (call $large) {drops} (local.set 2) (i64.reinterpret_f64 (f64.neg (f64.sqrt (local.get 2)))))"#
     );
     let prepared = prepare(&module(&body)).unwrap();
     // Compiling it takes engines half a minute; that even a NaN nobody looks at is settled shows in the bytes.
