@@ -257,6 +257,7 @@ impl Flow {
 
 /// A node for a value that can hold a NaN.
 fn value(graph: &mut Graph, ty: Option<ValType>, own: Nans, via: Via, after: Option<usize>) -> Node {
+    graph.work();
     match ty {
         Some(ValType::F32 | ValType::F64) => graph.node(false, own, via, after),
         Some(ValType::V128) => graph.node(true, own, via, after),

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use super::canonical::{Kind, Sign};
 use super::operations::Shape;
 
-/// Nodes and edges of one function beyond which it is not analysed; some functions of hostile modules would need billions.
-const PARTS_MAX: usize = 1 << 22;
+/// Values followed in one function beyond which it is not analysed; a block or branch of a hostile module can be a thousand.
+const WORK_MAX: usize = 1 << 22;
 
 /// A value of a function. [`NONE`] for those that are neither float nor vector.
 pub(super) type Node = u32;
@@ -128,12 +128,18 @@ pub(super) struct Graph {
     parts: Vec<Part>,
     edges: Vec<(Node, Node)>,
     observed: Vec<(Node, Option<Shape>)>,
+    work: usize,
 }
 
 impl Graph {
     /// Whether there is more than is reasonable to analyse.
     pub(super) fn is_too_large(&self) -> bool {
-        self.parts.len() + self.edges.len() + self.observed.len() > PARTS_MAX
+        self.work > WORK_MAX
+    }
+
+    /// Counts a value that was looked at, whether or not it can hold a NaN.
+    pub(super) fn work(&mut self) {
+        self.work += 1;
     }
 
     /// A new value with NaNs of its own.
@@ -152,6 +158,7 @@ impl Graph {
 
     /// The bits of one value become another's.
     pub(super) fn flow(&mut self, from: Node, to: Node) {
+        self.work();
         if from != NONE && to != NONE {
             self.edges.push((from, to));
         }
@@ -159,6 +166,7 @@ impl Graph {
 
     /// The value's bits show in something; or, if a shape is given, would if they were not numbers of that shape.
     pub(super) fn observe(&mut self, node: Node, but: Option<Shape>) {
+        self.work();
         if node != NONE {
             self.observed.push((node, but));
         }

@@ -47,3 +47,18 @@ fn a_function_too_large_to_analyse() {
     let settled = prepared.module.windows(8).filter(|window| **window == canonical).count();
     assert_eq!(settled, 900 + 900 + 1);
 }
+
+/// Blocks of three bytes with a thousand results each, one in the other.
+#[test]
+fn a_function_of_blocks_with_many_results() {
+    let results = "i32 ".repeat(1000);
+    let depth = 100_000;
+    let body = format!(
+        r#"(memory (export "memory") 1) (type $many (func (result {results})))
+           (func (result f64) {} (unreachable) {} (unreachable) (f64.sqrt (f64.const -1)))
+           (func (export "abide_step") (param i32 i32) (result i64) (i64.const 0))"#,
+        "block (type $many) ".repeat(depth),
+        "end ".repeat(depth),
+    );
+    prepare(&module(&body)).unwrap();
+}
