@@ -33,7 +33,6 @@ fn a_function_too_large_to_analyse() {
     let made = "(f64.div (f64.const 0) (f64.const 0)) ".repeat(900);
     let branches = "(br_if 0 (i32.const 0)) ".repeat(20);
     let unit = format!("(block (br_if 0 (i32.const 1)) (block (type $many) (call $made) {branches}) (return)) ");
-    let units = unit.repeat(300);
     let drops = "(drop) ".repeat(899);
     let large = format!("(drop (f64.sqrt (f64.const -1))) {} {made}", unit.repeat(300));
     let body = format!(
