@@ -12,8 +12,8 @@
 //! | `[3, id, code, text]` | machine | refused |
 //! | `[4, id]` | machine | durable, and no answer will come |
 //!
-//! A frame is at most 1 GiB and 64 KiB on the machine's way out, and the machine's input limit and 64 KiB on its way in. A client has at most 256
-//! messages under way; the next is read when one is answered.
+//! A frame is at most 1 GiB and 64 KiB. At most 64 clients are served at a time; a client has at most 256 messages under way, and all clients
+//! together 256 MiB of them (or one message, if it is larger): the next is read when one is answered.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -36,6 +36,9 @@ pub const VERSION: u64 = 1;
 const FRAME_OVERHEAD: u64 = 64 << 10;
 const FRAME_BYTES_MAX: u64 = (1 << 30) + FRAME_OVERHEAD;
 const UNDER_WAY_MAX: usize = 256;
+const CLIENTS_MAX: usize = 64;
+/// In KiB, so that it fits a semaphore.
+const UNDER_WAY_KIB_MAX: u32 = 256 << 10;
 
 /// Where the control socket of a machine is.
 ///
@@ -89,13 +92,17 @@ impl Listener {
     }
 
     /// Serves clients until the runtime ends.
-    pub async fn serve(self, handle: Handle, input_bytes_max: u64) {
+    pub async fn serve(self, handle: Handle) {
+        let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
+        let room = Arc::new(Semaphore::new(UNDER_WAY_KIB_MAX as usize));
         loop {
+            let Ok(place) = Arc::clone(&clients).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let handle = handle.clone();
+                    let (handle, room) = (handle.clone(), Arc::clone(&room));
                     tokio::spawn(async move {
-                        if let Err(error) = serve_client(stream, handle, input_bytes_max).await {
+                        let _place = place;
+                        if let Err(error) = serve_client(stream, handle, room).await {
                             debug!(%error, "a control client has gone");
                         }
                     });
@@ -115,7 +122,7 @@ impl Drop for Listener {
     }
 }
 
-async fn serve_client(stream: UnixStream, handle: Handle, input_bytes_max: u64) -> io::Result<()> {
+async fn serve_client(stream: UnixStream, handle: Handle, room: Arc<Semaphore>) -> io::Result<()> {
     if stream.peer_cred()?.uid() != rustix::process::getuid().as_raw() {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user's client"));
     }
@@ -132,7 +139,7 @@ async fn serve_client(stream: UnixStream, handle: Handle, input_bytes_max: u64) 
     let slots = Arc::new(Semaphore::new(UNDER_WAY_MAX));
     let mut under_way = tokio::task::JoinSet::new();
     let served = loop {
-        let frame = match read_frame(&mut reader, input_bytes_max.saturating_add(FRAME_OVERHEAD)).await {
+        let frame = match read_frame(&mut reader, FRAME_BYTES_MAX).await {
             Ok(Some(frame)) => frame,
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
@@ -142,9 +149,11 @@ async fn serve_client(stream: UnixStream, handle: Handle, input_bytes_max: u64) 
             Err(error) => break Err(io::Error::new(io::ErrorKind::InvalidData, error)),
         };
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break Ok(()) };
+        let kib = u32::try_from(frame.len() / 1024 + 1).unwrap_or(u32::MAX).min(UNDER_WAY_KIB_MAX);
+        let Ok(taken) = Arc::clone(&room).acquire_many_owned(kib).await else { break Ok(()) };
         let (frames, handle) = (frames.clone(), handle.clone());
         under_way.spawn(async move {
-            let _slot = slot;
+            let _held = (slot, taken);
             pass_on(id, key, payload, &handle, &frames).await;
         });
         while under_way.try_join_next().is_some() {}

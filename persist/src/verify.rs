@@ -6,8 +6,11 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use seed::image::Image;
 use seed::object::{Link, links};
 use seed::record::Record;
+use seed::tree::PageTree;
+use seed::trie::Trie;
 use seed::{Domain, Id, LoadError, Seq};
 use thiserror::Error;
 
@@ -158,8 +161,27 @@ fn verify_reachable(
                 continue;
             }
             let bytes = load(store, domain, &id).map_err(needed)?;
+            if let Ok(image) = Image::decode(&bytes) {
+                verify_shape(reading, &image).map_err(needed)?;
+            }
             let children = links(domain, &bytes).map_err(|source| needed(LoadError::Malformed { id, source }))?;
             open.extend(children);
+        }
+    }
+    Ok(())
+}
+
+/// What links alone do not show: that every node of an image's trees is where it may be.
+fn verify_shape(reading: &Reading, image: &Image) -> Result<(), LoadError> {
+    let objects = reading.objects();
+    for process in &image.processes {
+        for memory in process.state.iter().flat_map(|state| &state.memories) {
+            let tree = PageTree::stored(memory.pages, memory.root);
+            tree.for_each::<LoadError>(&objects, &mut |_, _| Ok(()))?;
+        }
+        let ledger = &process.ledger;
+        for root in [ledger.requests, ledger.replies, ledger.effects, ledger.outcomes] {
+            Trie::stored(root).entries(&objects)?;
         }
     }
     Ok(())

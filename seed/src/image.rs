@@ -7,6 +7,7 @@
 //! grants   [[port, name]...]                    by ascending port
 //! process  [state, ledger]
 //! state    []                                   not booted yet
+//!          [blob]                               the same, with a handover from the program before
 //!          [memories, globals, tables]
 //! memory   [pages, root]                        4 KiB pages; root of the page tree, or empty
 //! global   [kind, bits]                         0 i32, 1 i64, 2 f32, 3 f64, 4 v128: little-endian bits; 5 funcref: see below
@@ -68,6 +69,8 @@ pub struct Process {
     pub state: Option<State>,
     /// What it asked and owes.
     pub ledger: Ledger,
+    /// Blob: what the program before left for this one, until its first step.
+    pub handover: Option<Id>,
 }
 
 /// The roots and counters of what a process asked and owes.
@@ -149,6 +152,7 @@ impl Image {
     pub fn links(&self) -> Vec<Link> {
         let mut links = vec![(Domain::Object, self.code), (Domain::Object, self.genesis)];
         for process in &self.processes {
+            links.extend(process.handover.map(|handover| (Domain::Object, handover)));
             if let Some(state) = &process.state {
                 for memory in &state.memories {
                     links.extend(memory.root.map(|root| (Domain::Node, root)));
@@ -165,23 +169,28 @@ impl Image {
 impl Process {
     fn write(&self, writer: &mut Writer) {
         writer.array(2);
-        match &self.state {
-            None => {
+        match (&self.state, &self.handover) {
+            (Some(state), _) => state.write(writer),
+            (None, Some(handover)) => {
+                writer.array(1);
+                handover.write(writer);
+            }
+            (None, None) => {
                 writer.array(0);
             }
-            Some(state) => state.write(writer),
         }
         self.ledger.write(writer);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, CborError> {
         reader.array_of(2)?;
-        let state = match reader.array()? {
-            0 => None,
-            3 => Some(State::read(reader)?),
-            _ => return Err(reader.fault(Fault::Rule("a process's state has none or three parts"))),
+        let (state, handover) = match reader.array()? {
+            0 => (None, None),
+            1 => (None, Some(Id::read(reader)?)),
+            3 => (Some(State::read(reader)?), None),
+            _ => return Err(reader.fault(Fault::Rule("a process's state has none, one or three parts"))),
         };
-        Ok(Self { state, ledger: Ledger::read(reader)? })
+        Ok(Self { state, handover, ledger: Ledger::read(reader)? })
     }
 }
 
@@ -275,6 +284,7 @@ mod tests {
                     globals: vec![Global::I32(1), Global::V128(2), Global::F64(3), Global::Funcref(FUNCREF_NULL)],
                     tables: vec![Table { elements: 3, content: id(4) }],
                 }),
+                handover: None,
                 ledger: Ledger { requests: Some(id(5)), again: true, ..Ledger::first() },
             }],
         }
@@ -285,8 +295,13 @@ mod tests {
         let image = sample();
         assert_eq!(Image::decode(&image.encode()), Ok(image.clone()));
         assert_eq!(image.links().len(), 5);
-        let unborn = Image { processes: vec![Process { state: None, ledger: Ledger::first() }], ..image };
-        assert_eq!(Image::decode(&unborn.encode()), Ok(unborn));
+        let unborn =
+            Image { processes: vec![Process { state: None, handover: None, ledger: Ledger::first() }], ..image };
+        assert_eq!(Image::decode(&unborn.encode()), Ok(unborn.clone()));
+        let mut became = unborn;
+        became.processes[0].handover = Some(became.code);
+        assert_eq!(Image::decode(&became.encode()), Ok(became.clone()));
+        assert_eq!(became.links().len(), 3);
     }
 
     fn refusal(image: &Image) -> String {

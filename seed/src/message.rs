@@ -192,6 +192,9 @@ impl Input {
     }
 }
 
+/// The most parts that one output may have: a part of two bytes takes many times that in memory.
+pub const OUTPUTS_MAX: usize = 1 << 16;
+
 /// One thing a machine wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
@@ -251,7 +254,11 @@ impl Output {
     pub fn decode_list(bytes: &[u8]) -> Result<Vec<Self>, CborError> {
         let mut reader = Reader::new(bytes);
         let mut outputs = Vec::new();
-        for _ in 0..reader.array()? {
+        let count = reader.array()?;
+        if count > OUTPUTS_MAX {
+            return Err(reader.fault(Fault::Rule("an output has too many parts")));
+        }
+        for _ in 0..count {
             outputs.push(Self::read(&mut reader)?);
         }
         reader.end()?;
@@ -362,5 +369,10 @@ mod tests {
         assert!(Output::decode_list(&[0x81, 0x81, 0x03]).is_err(), "cancel without a request");
         assert!(Output::decode_list(&[0x81, 0x82, 0x07, 0x00]).is_err(), "unknown kind");
         assert!(Output::decode_list(&[0x80, 0x80]).is_err(), "spare bytes");
+        assert_eq!(
+            Output::decode_list(&Output::encode_list(&vec![Output::Again; OUTPUTS_MAX])).unwrap().len(),
+            OUTPUTS_MAX
+        );
+        assert!(Output::decode_list(&Output::encode_list(&vec![Output::Again; OUTPUTS_MAX + 1])).is_err(), "a flood");
     }
 }

@@ -90,7 +90,12 @@ fn ledger(window_max: u64) -> impl Strategy<Value = Ledger> {
 }
 
 fn image() -> impl Strategy<Value = Image> {
-    let process = |window| (option::of(state()), ledger(window)).prop_map(|(state, ledger)| Process { state, ledger });
+    let process = |window| {
+        (option::of(state()), option::of(id()), ledger(window)).prop_map(|(state, handover, ledger)| {
+            let handover = handover.filter(|_| state.is_none());
+            Process { state, handover, ledger }
+        })
+    };
     let processes = limits().prop_flat_map(move |limits| (Just(limits), vec(process(limits.outcomes), 0..3)));
     (any::<u64>(), id(), id(), grants(), processes).prop_map(
         |(interface, code, genesis, grants, (limits, processes))| Image {

@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use seed::image::{Image, Memory, State, Table};
+use seed::image::{Image, Memory, Program, State, Table};
 use seed::message::{Input, Output};
-use seed::object::{Link, Objects, encode_blob, load_blob};
+use seed::object::{Link, Objects, decode_blob, encode_blob, load_blob};
+use seed::pack;
 use seed::page::{self, PAGE_BYTES, Page, PageBytes};
 use seed::record::{Batch, OutputsHash, Record};
 use seed::tree::PageTree;
@@ -27,6 +28,9 @@ pub type SharedObjects = Arc<dyn Objects + Send + Sync>;
 /// Memories with more pages than this (64 MiB) are paged in as they are touched.
 pub const EAGER_PAGES_MAX: u64 = 16_384;
 
+/// The most that a program which a machine becomes may hold, unpacked, in bytes.
+const BECOME_BYTES_MAX: u64 = 256 << 20;
+
 /// A machine's body.
 pub struct Body {
     engine: Engine,
@@ -37,6 +41,8 @@ pub struct Body {
     /// `None` before the first step.
     guest: Option<Guest>,
     ledger: Ledger,
+    /// What the program before left for the first step of this one.
+    handover: Option<Vec<u8>>,
     trees: Vec<PageTree>,
     tables: Vec<Vec<u8>>,
     captured: Captured,
@@ -46,6 +52,7 @@ pub struct Body {
     lost: OnLost,
     /// Blobs of tables and programs that no checkpoint holds.
     blobs: Vec<(Link, Vec<u8>)>,
+    blobs_in_flight: Vec<(Link, Vec<u8>)>,
 }
 
 /// Pages captured since the last durable checkpoint, by memory and index; those that became zero among them.
@@ -144,6 +151,7 @@ impl Body {
         let engine = Engine::new(settings, &image.limits, mode)?;
         let code = engine.load(&image.code, &wasm)?;
         let ledger = Ledger::stored(&process.ledger);
+        let handover = process.handover.map(|id| load_blob(objects.as_ref(), &id)).transpose()?;
         let state = process.state.clone();
         let mut body = Self {
             engine,
@@ -152,6 +160,7 @@ impl Body {
             image,
             guest: None,
             ledger,
+            handover,
             trees: Vec::new(),
             tables: Vec::new(),
             captured: Captured::default(),
@@ -159,6 +168,7 @@ impl Body {
             in_flight: Vec::new(),
             lost,
             blobs: Vec::new(),
+            blobs_in_flight: Vec::new(),
         };
         if let Some(state) = state {
             body.durable.clone_from(&state.memories);
@@ -214,8 +224,13 @@ impl Body {
     /// # Errors
     /// If the genesis data is missing or damaged.
     pub fn boot_input(&self) -> Result<Input, LoadError> {
-        let genesis = load_blob(self.objects.as_ref(), &self.image.genesis)?;
-        Ok(Input::Boot { genesis, grants: self.image.grants.clone(), handover: None })
+        let id = self.image.genesis;
+        // A program that the machine has just become may not be in the store yet.
+        let genesis = match self.blobs.iter().chain(&self.blobs_in_flight).find(|((_, known), _)| *known == id) {
+            Some((_, blob)) => decode_blob(blob).map_err(|source| LoadError::Malformed { id, source })?.to_vec(),
+            None => load_blob(self.objects.as_ref(), &id)?,
+        };
+        Ok(Input::Boot { genesis, grants: self.image.grants.clone(), handover: self.handover.clone() })
     }
 
     /// Bytes of pages held in memory until a checkpoint holds them.
@@ -264,15 +279,64 @@ impl Body {
             Ok(outputs) => outputs,
             Err(error) => return Ok(Err(error.into())),
         };
-        if outputs.iter().any(|output| matches!(output, Output::Become { .. })) {
-            return Ok(Err(Violation::Become("this version cannot replace a machine's program".to_owned())));
-        }
+        let next = match outputs.last() {
+            Some(Output::Become { seed, handover }) => match self.read_program(seed) {
+                Ok(next) => Some((next, handover.clone())),
+                Err(why) => return Ok(Err(Violation::Become(why))),
+            },
+            _ => None,
+        };
         let objects = self.objects.as_ref();
-        if let Err(violation) = self.ledger.check(input, &outputs, &self.image.limits, objects)? {
+        let terms = Terms { grants: &self.image.grants, limits: &self.image.limits };
+        if let Err(violation) = self.ledger.check(input, &outputs, terms, objects)? {
             return Ok(Err(violation));
         }
-        let terms = Terms { grants: &self.image.grants, limits: &self.image.limits };
-        Ok(Ok(self.ledger.apply(input, key, outputs, terms, objects)?))
+        let releases = self.ledger.apply(input, key, outputs, terms, objects)?;
+        self.handover = None;
+        if let Some((next, handover)) = next {
+            self.become_program(next, handover);
+        }
+        Ok(Ok(releases))
+    }
+
+    /// A program out of the seed that a machine wants to become, proven to be one that can run.
+    fn read_program(&self, seed: &[u8]) -> Result<Next, String> {
+        let mut objects: HashMap<Link, Vec<u8>> = HashMap::new();
+        let (_, root) = pack::read(seed, BECOME_BYTES_MAX, &|_| false, &mut |link, bytes| {
+            objects.insert(link, bytes);
+            Ok(())
+        })
+        .map_err(|error| error.to_string())?;
+        let program = objects.get(&(Domain::Object, root)).map(|bytes| Program::decode(bytes));
+        let Some(Ok(program)) = program else { return Err("the seed is not a program".to_owned()) };
+        if program.interface != seed::image::INTERFACE {
+            return Err(format!("the program is for machine interface {}", program.interface));
+        }
+        let blob = |id: Id| objects.get(&(Domain::Object, id)).cloned().ok_or("the seed lacks a blob");
+        let (code_blob, genesis_blob) = (blob(program.code)?, blob(program.genesis)?);
+        let wasm = decode_blob(&code_blob).map_err(|error| error.to_string())?;
+        let code = self.engine.load(&program.code, wasm).map_err(|error| match error {
+            CodeError::Refused(refusal) => refusal.to_string(),
+            other => other.to_string(),
+        })?;
+        let blobs =
+            vec![((Domain::Object, program.code), code_blob), ((Domain::Object, program.genesis), genesis_blob)];
+        Ok(Next { code, program, blobs })
+    }
+
+    /// Puts another program in the place of this one. What was asked and is owed stays, as do grants and limits.
+    fn become_program(&mut self, next: Next, handover: Vec<u8>) {
+        self.image.code = next.program.code;
+        self.image.genesis = next.program.genesis;
+        self.image.processes[0].state = None;
+        self.code = next.code;
+        self.guest = None;
+        self.trees.clear();
+        self.tables.clear();
+        self.durable.clear();
+        self.captured.fresh.clear();
+        self.blobs = next.blobs;
+        self.handover = Some(handover);
     }
 
     /// Carries out an abort.
@@ -334,8 +398,15 @@ impl Body {
                 Some(State { memories, globals, tables: tables.into_iter().map(|(table, _)| table).collect() })
             }
         };
+        let handover = self.handover.as_ref().map(|bytes| {
+            let blob = encode_blob(bytes);
+            let id = Id::of(Domain::Object, &blob);
+            self.blobs.push(((Domain::Object, id), blob));
+            id
+        });
         let process = &mut self.image.processes[0];
         process.state = state;
+        process.handover = handover;
         process.ledger = self.ledger.roots();
         Ok(self.image.root())
     }
@@ -344,6 +415,7 @@ impl Body {
     #[must_use]
     pub fn checkpoint(&mut self) -> Vec<(Link, Vec<u8>)> {
         let mut objects = std::mem::take(&mut self.blobs);
+        self.blobs_in_flight.clone_from(&objects);
         for (position, tree) in self.trees.iter_mut().enumerate() {
             objects.extend(tree.take_unsaved().into_iter().map(|(id, bytes)| ((Domain::Node, id), bytes)));
             let pages = self.captured.fresh.iter().filter(|((memory, _), _)| *memory == position);
@@ -362,6 +434,7 @@ impl Body {
     /// The last checkpoint is durable.
     pub fn checkpointed(&mut self) {
         self.captured.in_flight.clear();
+        self.blobs_in_flight.clear();
         self.durable = std::mem::take(&mut self.in_flight);
         self.ledger.checkpointed();
     }
@@ -379,6 +452,9 @@ impl Body {
         let Some(mut guest) = self.guest.take().filter(|guest| guest.has_tables(tables)) else {
             return self.rebuild(&state);
         };
+        if guest.has_dropped_since(&state.globals)? {
+            return self.rebuild(&state);
+        }
         let mut dirty = Vec::new();
         for (position, known) in state.memories.iter().enumerate() {
             guest.shrink_memory(position, known.pages)?;
@@ -544,6 +620,13 @@ impl Body {
         }
         Ok(content)
     }
+}
+
+/// A program that a machine is about to become.
+struct Next {
+    code: Code,
+    program: Program,
+    blobs: Vec<(Link, Vec<u8>)>,
 }
 
 /// What to do when a page that the guest needs cannot be had: nothing may run on.

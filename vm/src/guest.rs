@@ -16,7 +16,7 @@ use wasmtime::{
 
 use crate::engine::{Code, Engine, EngineError, Meter, Mode};
 use crate::memory::{GuestMemory, MemoryError};
-use crate::prepare::{INIT, REDROP, StateMap, ValueType};
+use crate::prepare::{GlobalRole, INIT, REDROP, StateMap, ValueType};
 use crate::raw;
 
 /// One instance.
@@ -351,6 +351,16 @@ impl Guest {
     #[must_use]
     pub fn has_tables(&self, elements: impl Iterator<Item = u64>) -> bool {
         self.tables.iter().map(|table| table.size(&self.store)).eq(elements)
+    }
+
+    /// Whether a segment has been dropped that was still there when the globals were these. No guest gets it back.
+    ///
+    /// # Errors
+    /// If a global refers to a function that preparation did not foresee.
+    pub fn has_dropped_since(&mut self, globals: &[Global]) -> Result<bool, HostFault> {
+        let now = self.globals()?;
+        let mut flags = self.state.globals.iter().zip(now.iter().zip(globals));
+        Ok(flags.any(|(global, (now, then))| global.role != GlobalRole::Program && now != then))
     }
 
     /// Takes growth of memory `index` back to `pages` of 4 KiB.

@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use seed::cbor::{CborError, Reader, Writer};
+use seed::cbor::{CborError, Fault, Reader, Writer};
 use seed::image::{Grant, Ledger as Roots, Limits};
 use seed::message::{Code, Input, Output};
 use seed::object::{Link, Objects, decode_blob, encode_blob, links};
@@ -316,7 +316,7 @@ impl Ledger {
         &mut self,
         input: &Input,
         outputs: &[Output],
-        limits: &Limits,
+        image: Terms<'_>,
         objects: &dyn Objects,
     ) -> Result<Result<(), Violation>, LoadError> {
         let mut requests: BTreeMap<RequestId, bool> = BTreeMap::new();
@@ -330,16 +330,14 @@ impl Ledger {
             Input::Gone { reply } => drop(replies.insert(*reply, false)),
             _ => {}
         }
-        let mut opened = 0_u64;
         for (position, output) in outputs.iter().enumerate() {
             match output {
-                Output::Ask { request: RequestId::NONE, .. } => effects += 1,
+                Output::Ask { request: RequestId::NONE, port, .. } => effects += u64::from(image.grants(*port)),
                 Output::Ask { request, .. } => {
                     if self.is_open(*request, &requests, objects)? {
                         return Ok(Err(Violation::RequestOpen(*request)));
                     }
                     requests.insert(*request, true);
-                    opened += 1;
                 }
                 Output::Cancel { request } => {
                     if !self.is_open(*request, &requests, objects)? {
@@ -361,15 +359,17 @@ impl Ledger {
                 Output::Become { .. } | Output::Again | Output::Trace { .. } => {}
             }
         }
-        let over = |count: u64, more: u64| count.saturating_add(more) > limits.requests;
-        let too_many = |what| Ok(Err(Violation::TooMany { what, limit: limits.requests }));
-        if opened > 0 && over(self.requests.len(objects)?, opened) {
+        let limit = image.limits.requests;
+        let requests = requests.iter().map(|(request, open)| (request.0, *open));
+        let replies = replies.iter().map(|(reply, owed)| (reply.0, *owed));
+        let too_many = |what| Ok(Err(Violation::TooMany { what, limit }));
+        if grows_beyond(&mut self.requests, requests, limit, objects)? {
             return too_many("open requests");
         }
-        if effects > 0 && over(self.effects.len(objects)?, effects) {
+        if effects > 0 && self.effects.len(objects)?.saturating_add(effects) > limit {
             return too_many("undelivered effects");
         }
-        if replies.values().any(|owed| *owed) && over(self.replies.len(objects)?, 1) {
+        if grows_beyond(&mut self.replies, replies, limit, objects)? {
             return too_many("owed replies");
         }
         Ok(Ok(()))
@@ -421,7 +421,7 @@ impl Ledger {
         for output in outputs {
             match output {
                 Output::Ask { request, port, payload } => {
-                    releases.extend(self.ask(request, port, payload, image.grants, objects)?);
+                    releases.extend(self.ask(request, port, payload, image, objects)?);
                 }
                 Output::Answer { reply, more, payload } => {
                     if !more {
@@ -522,10 +522,10 @@ impl Ledger {
         request: RequestId,
         port: PortId,
         payload: Vec<u8>,
-        grants: &[Grant],
+        image: Terms<'_>,
         objects: &dyn Objects,
     ) -> Result<Option<Release>, LoadError> {
-        let granted = port != PortId::OWNER && grants.iter().any(|grant| grant.port == port);
+        let granted = image.grants(port);
         if request == RequestId::NONE {
             if !granted {
                 return Ok(Some(Release::Trace {
@@ -657,6 +657,30 @@ pub struct Terms<'a> {
     pub limits: &'a Limits,
 }
 
+impl Terms<'_> {
+    /// Whether a port may be used. The owner's is for those who ask the machine.
+    fn grants(&self, port: PortId) -> bool {
+        port != PortId::OWNER && self.grants.iter().any(|grant| grant.port == port)
+    }
+}
+
+/// Whether a trie, once it has or lacks these numbers, has more entries than before and than its limit. What closes makes room for what
+/// opens in the same step.
+fn grows_beyond(
+    trie: &mut Trie,
+    changed: impl Iterator<Item = (u64, bool)>,
+    limit: u64,
+    objects: &dyn Objects,
+) -> Result<bool, LoadError> {
+    let (mut opened, mut closed) = (0_u64, 0_u64);
+    for (number, is_there) in changed {
+        let was_there = trie.get(&key(number), objects)?.is_some();
+        opened += u64::from(is_there && !was_there);
+        closed += u64::from(was_there && !is_there);
+    }
+    Ok(opened > closed && trie.len(objects)?.saturating_add(opened - closed) > limit)
+}
+
 fn key(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }
@@ -702,21 +726,33 @@ fn all<T>(
 ) -> Result<BTreeMap<u64, T>, LoadError> {
     let mut numbered = BTreeMap::new();
     for (key, entry) in trie.entries(objects)? {
-        let number = key.iter().fold(0, |number, &byte| number << 8 | u64::from(byte));
+        let misnamed = || {
+            let fault = Fault::Rule("a ledger's key is not a number");
+            LoadError::Malformed { id: Id::of(Domain::Node, &key), source: CborError { at: 0, fault } }
+        };
+        let number = key.as_slice().try_into().map(u64::from_be_bytes).map_err(|_| misnamed())?;
         numbered.insert(number, decode(fresh, objects, entry, read)?);
     }
     Ok(numbered)
 }
 
 fn payload(reader: &mut Reader<'_>, blob: Option<&[u8]>) -> Result<Vec<u8>, CborError> {
-    let inline = reader.bytes()?;
-    Ok(blob.unwrap_or(inline).to_vec())
+    let at = reader.position();
+    match (reader.bytes()?, blob) {
+        (inline, None) => Ok(inline.to_vec()),
+        ([], Some(blob)) => Ok(blob.to_vec()),
+        (_, Some(_)) => Err(CborError { at, fault: Fault::Rule("a payload is kept twice") }),
+    }
 }
 
 fn read_request(reader: &mut Reader<'_>, blob: Option<&[u8]>) -> Result<Request, CborError> {
     let items = reader.array()?;
     let (port, payload) = (PortId(reader.uint()?), payload(reader, blob)?);
-    let broken = if items == 4 { Some((Code(reader.uint()?), reader.text()?.to_owned())) } else { None };
+    let broken = match items {
+        2 => None,
+        4 => Some((Code(reader.uint()?), reader.text()?.to_owned())),
+        _ => return Err(reader.fault(Fault::Rule("a request has two or four items"))),
+    };
     Ok(Request { port, payload, broken })
 }
 
@@ -726,10 +762,13 @@ fn read_reply(reader: &mut Reader<'_>) -> Result<Reply, CborError> {
 }
 
 fn read_outcome(reader: &mut Reader<'_>, blob: Option<&[u8]>) -> Result<(u64, Outcome), CborError> {
-    reader.array()?;
+    let items = reader.array()?;
     let number = reader.uint()?;
     let reply = ReplyId(reader.uint()?);
     let status = reader.uint_max(2, "an outcome's status")?;
+    if items != if status == 2 { 6 } else { 4 } {
+        return Err(reader.fault(Fault::Rule("an outcome has another number of items")));
+    }
     let payload = payload(reader, blob)?;
     Ok((
         number,

@@ -205,6 +205,7 @@ pub struct StepLoop {
     released: Vec<Outgoing>,
     delivered: BTreeSet<EffectId>,
     settle_at: Option<Nanos>,
+    asks: Asks,
     askers: HashMap<ReplyId, Vec<Asker>>,
     again_queued: bool,
     stopping: bool,
@@ -214,11 +215,57 @@ pub struct StepLoop {
 /// What waits to be run.
 #[derive(Debug)]
 enum Entry {
-    Arrival(Arrival),
+    /// With the ask that it answers or breaks, if it does that.
+    Arrival(Arrival, Option<AskId>),
     Boot,
     Again,
     Due(RequestId),
     Gone(ReplyId),
+}
+
+/// One ask of this run. Request numbers are the machine's and used again; an answer on its way belongs to the ask that the port saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct AskId(u64);
+
+/// Which ask each request number stands for.
+#[derive(Default)]
+struct Asks {
+    next: u64,
+    /// For the machine, as of the last step.
+    open: HashMap<RequestId, AskId>,
+    /// For the port, as of what was released.
+    released: HashMap<RequestId, AskId>,
+    /// Between the two, in order.
+    unreleased: VecDeque<AskId>,
+}
+
+impl Asks {
+    fn ask(&mut self, request: RequestId) {
+        self.next += 1;
+        self.open.insert(request, AskId(self.next));
+        self.unreleased.push_back(AskId(self.next));
+    }
+
+    fn close(&mut self, request: RequestId) {
+        self.open.remove(&request);
+    }
+
+    fn release(&mut self, release: &Release) {
+        match release {
+            Release::Ask { request, .. } => {
+                if let Some(ask) = self.unreleased.pop_front() {
+                    self.released.insert(*request, ask);
+                }
+            }
+            Release::Cancel { request, .. } => drop(self.released.remove(request)),
+            _ => {}
+        }
+    }
+
+    /// The ask that a port means.
+    fn meant(&mut self, request: RequestId, is_last: bool) -> Option<AskId> {
+        if is_last { self.released.remove(&request) } else { self.released.get(&request).copied() }
+    }
 }
 
 #[derive(Default)]
@@ -231,6 +278,8 @@ struct Forming {
     bytes: u64,
     /// Whether it has to be closed before anything else runs.
     is_final: bool,
+    /// Whether it has to be a checkpoint.
+    must_checkpoint: bool,
 }
 
 struct InFlight {
@@ -252,6 +301,7 @@ impl StepLoop {
         }
         let (ledger, objects) = body.ledger();
         let _ = ledger.take_due();
+        let mut asks = Asks::default();
         for (effect, asked) in ledger.effects(objects)? {
             let release = Release::Effect { effect, port: asked.port, payload: asked.payload };
             released.push(Outgoing::Port(asked.port, release));
@@ -260,6 +310,7 @@ impl StepLoop {
             if asked.broken.is_some() {
                 inbox.push_back(Entry::Due(request));
             } else {
+                asks.ask(request);
                 let release = Release::Ask { request, port: asked.port, payload: asked.payload, resumed: true };
                 released.push(Outgoing::Port(asked.port, release));
             }
@@ -278,6 +329,7 @@ impl StepLoop {
             released,
             delivered: BTreeSet::new(),
             settle_at: None,
+            asks,
             askers: HashMap::new(),
             again_queued: false,
             stopping: false,
@@ -288,6 +340,9 @@ impl StepLoop {
         }
         if let Some(epoch) = this.position.new_epoch.take() {
             this.forming.records.push(Record::Epoch(epoch));
+            // The image that an epoch names must be in the store. Alone in its batch, the epoch is a checkpoint of just that image; the
+            // image of a machine that has never run is there already.
+            this.forming.is_final = this.position.batch.is_some();
         }
         Ok(this)
     }
@@ -306,7 +361,12 @@ impl StepLoop {
 
     /// Something wants to enter.
     pub fn arrive(&mut self, arrival: Arrival) {
-        self.inbox.push_back(Entry::Arrival(arrival));
+        let ask = match &arrival {
+            Arrival::Message { .. } => None,
+            Arrival::Answer { request, more, .. } => self.asks.meant(*request, !more),
+            Arrival::Broken { request, .. } => self.asks.meant(*request, true),
+        };
+        self.inbox.push_back(Entry::Arrival(arrival, ask));
     }
 
     /// An effect has been delivered.
@@ -320,7 +380,7 @@ impl StepLoop {
     /// # Errors
     /// If the ledger cannot be read.
     pub fn asker_gone(&mut self, gone: Asker) -> Result<(), Fatal> {
-        let is_theirs = |entry: &Entry| matches!(entry, Entry::Arrival(Arrival::Message { asker: Some(asker), key, .. }) if *asker == gone && key.is_empty());
+        let is_theirs = |entry: &Entry| matches!(entry, Entry::Arrival(Arrival::Message { asker: Some(asker), key, .. }, _) if *asker == gone && key.is_empty());
         self.inbox.retain(|entry| !is_theirs(entry));
         let mut unheard = Vec::new();
         self.askers.retain(|reply, askers| {
@@ -360,7 +420,13 @@ impl StepLoop {
     /// If the machine cannot go on. The loop must then be dropped.
     pub fn turn(&mut self, now: Nanos) -> Result<Turn, Fatal> {
         if !self.released.is_empty() {
-            return Ok(Turn::Release(std::mem::take(&mut self.released)));
+            let released = std::mem::take(&mut self.released);
+            for outgoing in &released {
+                if let Outgoing::Port(_, release) = outgoing {
+                    self.asks.release(release);
+                }
+            }
+            return Ok(Turn::Release(released));
         }
         if self.in_flight.is_none() {
             if self.must_close(now) {
@@ -403,7 +469,8 @@ impl StepLoop {
     /// Closes the forming batch.
     fn close(&mut self, now: Nanos) -> Result<Commit, Fatal> {
         let mut forming = std::mem::take(&mut self.forming);
-        if !self.delivered.is_empty() || forming.records.is_empty() {
+        let opens_epoch = matches!(forming.records.as_slice(), [Record::Epoch(_)]);
+        if !opens_epoch && !self.delivered.is_empty() || forming.records.is_empty() {
             // An empty list only where a clean stop owes a checkpoint and nothing else.
             let effects: Vec<EffectId> = std::mem::take(&mut self.delivered).into_iter().collect();
             self.settle_at = None;
@@ -413,7 +480,8 @@ impl StepLoop {
         let root = self.body.close()?;
         let cost = self.position.cost_since_checkpoint.plus(forming.cost);
         let records = self.position.records_since_checkpoint + forming.records.len() as u64;
-        let is_checkpoint = self.stopping
+        let is_checkpoint = forming.must_checkpoint
+            || self.stopping
             || self.halt.is_some()
             || self.position.batch.is_none()
             || cost > self.policy.recovery_budget
@@ -453,6 +521,12 @@ impl StepLoop {
         let reason = match executed {
             Ok(output) => match self.body.accept(&admitted.input, &admitted.key, &output)? {
                 Ok(releases) => {
+                    if self.body.is_unborn() {
+                        // The machine has become another program: a boundary is made here, durable with the program itself.
+                        self.forming.is_final = true;
+                        self.forming.must_checkpoint = true;
+                        self.inbox.push_front(Entry::Boot);
+                    }
                     self.forming.bytes += (encoding.len() + output.len()) as u64;
                     self.forming.outputs.push(output);
                     let record = Record::Step { input: encoding, cost, key: admitted.key.clone() };
@@ -521,7 +595,15 @@ impl StepLoop {
                 reply => self.askers.entry(reply).or_default().push(asker),
             }
         }
+        if let Input::Answer { request, more: false, .. } | Input::Broken { request, .. } = &input {
+            self.asks.close(*request);
+        }
         for release in releases {
+            match &release {
+                Release::Ask { request, .. } => self.asks.ask(*request),
+                Release::Cancel { request, .. } => self.asks.close(*request),
+                _ => {}
+            }
             self.address(release);
         }
         let aborted_answer = matches!(input, Input::Answer { .. });
@@ -580,9 +662,8 @@ impl StepLoop {
         }
         let alone = self.inbox.is_empty();
         let (ledger, objects) = self.body.ledger();
-        let is_open = |ledger: &mut crate::ledger::Ledger, request| -> Result<bool, LoadError> {
-            Ok(ledger.request(request, objects)?.is_some_and(|asked| asked.broken.is_none()))
-        };
+        let asks = &self.asks;
+        let is_open = |request: &RequestId, ask: Option<AskId>| ask.is_some() && asks.open.get(request).copied() == ask;
         match entry {
             Entry::Boot => Ok(None),
             Entry::Again => {
@@ -601,21 +682,21 @@ impl StepLoop {
                 Some(_) if !self.askers.contains_key(&reply) => admitted(Input::Gone { reply }),
                 _ => Ok(None),
             },
-            Entry::Arrival(Arrival::Answer { request, more, payload }) => {
-                if is_open(ledger, request)? {
+            Entry::Arrival(Arrival::Answer { request, more, payload }, ask) => {
+                if is_open(&request, ask) {
                     admitted(Input::Answer { request, more, payload })
                 } else {
                     Ok(None)
                 }
             }
-            Entry::Arrival(Arrival::Broken { request, code, text }) => {
-                if is_open(ledger, request)? {
+            Entry::Arrival(Arrival::Broken { request, code, text }, ask) => {
+                if is_open(&request, ask) {
                     admitted(Input::Broken { request, code, text })
                 } else {
                     Ok(None)
                 }
             }
-            Entry::Arrival(Arrival::Message { port, from, payload, asker, key }) => {
+            Entry::Arrival(Arrival::Message { port, from, payload, asker, key }, _) => {
                 if !key.is_empty()
                     && let Some(outcome) = ledger.outcome(&key, objects)?
                 {
@@ -645,7 +726,8 @@ impl StepLoop {
         let text = format!("the input has {bytes} bytes, more than the machine's limit of {limit}");
         match (admitted.input, admitted.asker) {
             (Input::Answer { request, .. }, _) => {
-                self.inbox.push_front(Entry::Arrival(Arrival::Broken { request, code: Code::LIMIT, text }));
+                let ask = self.asks.open.get(&request).copied();
+                self.inbox.push_front(Entry::Arrival(Arrival::Broken { request, code: Code::LIMIT, text }, ask));
             }
             (_, Some(asker)) => {
                 let news = AskerNews::Refused { code: Code::LIMIT, text };

@@ -45,7 +45,7 @@ pub(crate) fn run_with_control(machine: Machine, flags: Option<RunFlags>, consol
     if let Some(runtime) = running.runtime() {
         let _entered = runtime.enter();
         match Listener::bind(&folder) {
-            Ok(listener) => drop(runtime.spawn(listener.serve(running.handle().clone(), 1 << 30))),
+            Ok(listener) => drop(runtime.spawn(listener.serve(running.handle().clone()))),
             // Without it the machine runs all the same; only nobody can talk to it.
             Err(error) => tracing::warn!(%error, "no control socket: send and repl cannot reach this machine"),
         }

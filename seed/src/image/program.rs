@@ -72,7 +72,7 @@ impl Program {
             limits: self.limits,
             grants,
             next_port,
-            processes: vec![Process { state: None, ledger: Ledger::first() }],
+            processes: vec![Process { state: None, handover: None, ledger: Ledger::first() }],
         }
     }
 

@@ -53,6 +53,7 @@ pub(crate) fn image() -> Image {
                 ],
                 tables: vec![Table { elements: 3, content: blob_id(3) }],
             }),
+            handover: None,
             ledger: Ledger {
                 requests: Some(Id::of(Domain::Node, b"requests")),
                 next_reply: ReplyId(10),
@@ -67,7 +68,7 @@ pub(crate) fn image() -> Image {
 }
 
 pub(crate) fn unbooted_image() -> Image {
-    Image { processes: vec![Process { state: None, ledger: Ledger::first() }], ..image() }
+    Image { processes: vec![Process { state: None, handover: None, ledger: Ledger::first() }], ..image() }
 }
 
 pub(crate) fn program() -> Program {
