@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use seed::Seq;
 use seed::cbor::Value;
-use seed::image::{Grant, Image, Program};
+use seed::image::{FUNCREF_NULL, Global, Grant, Image, Program};
 use seed::message::Input;
 use seed::record::{Batch, Record};
 use serde::Serialize;
@@ -264,7 +264,7 @@ pub(crate) fn image_text(image: &Image) -> String {
                     let _ = writeln!(text, "    memory {index}  {} KiB  {root}", memory.pages * 4);
                 }
                 for (index, global) in state.globals.iter().enumerate() {
-                    let _ = writeln!(text, "    global {index}  {global:?}");
+                    let _ = writeln!(text, "    global {index}  {}", global_line(global));
                 }
                 for (index, table) in state.tables.iter().enumerate() {
                     let _ = writeln!(text, "    table {index}   {} elements  {:x}", table.elements, table.content);
@@ -286,6 +286,18 @@ pub(crate) fn image_text(image: &Image) -> String {
         let _ = writeln!(text, "    next reply {}, next effect {}{again}", ledger.next_reply, ledger.next_effect);
     }
     text
+}
+
+fn global_line(global: &Global) -> String {
+    match global {
+        Global::I32(bits) => format!("i32 {}", bits.cast_signed()),
+        Global::I64(bits) => format!("i64 {}", bits.cast_signed()),
+        Global::F32(bits) => format!("f32 {}", f32::from_bits(*bits)),
+        Global::F64(bits) => format!("f64 {}", f64::from_bits(*bits)),
+        Global::V128(bits) => format!("v128 {bits:#034x}"),
+        Global::Funcref(FUNCREF_NULL) => "funcref null".to_owned(),
+        Global::Funcref(index) => format!("funcref to function {index}"),
+    }
 }
 
 /// A program as lines of text.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,9 +10,10 @@ use persist::journal::Journal;
 use persist::store::model::ModelDisk;
 use persist::store::{Store, Writes};
 use seed::image::{Grant, INTERFACE, Limits, Program};
+use seed::message::Output;
 use seed::object::encode_blob;
 use seed::record::Epoch;
-use seed::{Domain, Id, Nanos, PortId, RequestId, Seq};
+use seed::{Domain, Id, Nanos, PortId, ReplyId, RequestId, Seq};
 use vm::body::{Body, OnLost, SharedObjects};
 use vm::engine::{Backend, Mode, Settings};
 use vm::ledger::Release;
@@ -112,29 +114,7 @@ impl Life {
     fn settle(&mut self, clock_answers: usize) {
         let mut answers = clock_answers;
         loop {
-            self.now += 1_000_000;
-            match self.machine.turn(Nanos(self.now)).unwrap() {
-                Turn::Worked => {}
-                Turn::Commit(commit) => {
-                    self.journal.append(&commit).unwrap();
-                    self.machine.committed();
-                }
-                Turn::Release(outgoing) => {
-                    for one in outgoing {
-                        match one {
-                            Outgoing::Port(_, Release::Effect { effect, payload, .. }) => {
-                                self.lines.push(String::from_utf8(payload).unwrap());
-                                self.machine.delivered(effect, Nanos(self.now));
-                            }
-                            Outgoing::Port(_, Release::Ask { request, port, payload, .. }) => {
-                                self.asks.push((request, port, payload));
-                            }
-                            Outgoing::Asker(asker, news) => self.news.push((asker, news)),
-                            other => panic!("{other:?}"),
-                        }
-                    }
-                }
-                Turn::Idle(Some(_)) => {}
+            match self.turn() {
                 Turn::Idle(None) if answers > 0 && !self.asks.is_empty() => {
                     answers -= 1;
                     let (request, _, _) = self.asks.remove(0);
@@ -143,12 +123,53 @@ impl Life {
                     self.machine.arrive(Arrival::Answer { request, more: false, payload: payload.finish() });
                 }
                 Turn::Idle(None) | Turn::Stopped => return,
-                Turn::Halted(halt) => panic!("{halt}"),
+                _ => {}
             }
         }
     }
 
+    /// One turn, done as the loop says.
+    fn turn(&mut self) -> Turn {
+        self.now += 1_000_000;
+        let turn = self.machine.turn(Nanos(self.now)).unwrap();
+        match turn {
+            Turn::Commit(commit) => {
+                self.journal.append(&commit).unwrap();
+                self.machine.committed();
+                Turn::Worked
+            }
+            Turn::Release(outgoing) => {
+                for one in outgoing {
+                    match one {
+                        Outgoing::Port(_, Release::Effect { effect, payload, .. }) => {
+                            self.lines.push(String::from_utf8(payload).unwrap());
+                            self.machine.delivered(effect, Nanos(self.now));
+                        }
+                        Outgoing::Port(_, Release::Ask { request, port, payload, .. }) => {
+                            self.asks.push((request, port, payload));
+                        }
+                        Outgoing::Asker(asker, news) => self.news.push((asker, news)),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                Turn::Worked
+            }
+            Turn::Halted(halt) => panic!("{halt}"),
+            other => other,
+        }
+    }
+
     fn send(&mut self, payload: &str) -> String {
+        self.post(payload);
+        self.settle(0);
+        match self.news.pop().expect("an answer").1 {
+            AskerNews::Answer { payload, .. } => String::from_utf8(payload).unwrap(),
+            AskerNews::Refused { code, text } => format!("{}: {text}", code.word()),
+            AskerNews::Accepted => "accepted".to_owned(),
+        }
+    }
+
+    fn post(&mut self, payload: &str) {
         self.machine.arrive(Arrival::Message {
             port: PortId::OWNER,
             from: vec![],
@@ -156,12 +177,6 @@ impl Life {
             asker: Some(Asker(7)),
             key: vec![],
         });
-        self.settle(0);
-        match self.news.pop().expect("an answer").1 {
-            AskerNews::Answer { payload, .. } => String::from_utf8(payload).unwrap(),
-            AskerNews::Refused { code, text } => format!("{}: {text}", code.word()),
-            AskerNews::Accepted => "accepted".to_owned(),
-        }
     }
 }
 
@@ -222,4 +237,77 @@ fn notes_keep_what_was_answered() {
     assert_eq!(life.send("get a"), "first");
     assert_eq!(life.send("get b"), "second");
     assert_eq!(life.send("count"), "2");
+}
+
+#[test]
+fn a_machine_becomes_another_program_and_stays_it() {
+    on_a_guest_thread(becomes_another_program);
+}
+
+/// A program that answers its first message and becomes `next`; the answer must not be lost on the way.
+fn becoming(next: &[u8]) -> Vec<u8> {
+    let mut shelf = HashMap::new();
+    let mut keep = |bytes: Vec<u8>| {
+        let id = Id::of(Domain::Object, &bytes);
+        shelf.insert((Domain::Object, id), bytes);
+        id
+    };
+    let (code, genesis) = (keep(encode_blob(next)), keep(encode_blob(b"")));
+    let program = Program { interface: INTERFACE, code, genesis, limits: Limits::default(), asks: vec![] };
+    let root = keep(program.encode());
+    let seed = seed::pack::write((Domain::Object, root), &Shelf(shelf), &|_| false, Vec::new()).unwrap();
+    let output = Output::encode_list(&[
+        Output::Answer { reply: ReplyId(1), more: false, payload: b"becoming".to_vec() },
+        Output::Become { seed, handover: b"what I was".to_vec() },
+    ]);
+    let data: String = output.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let length = output.len();
+    let text = format!(
+        r#"(module
+            (memory (export "memory") 64)
+            (data (i32.const 16) "\80")
+            (data (i32.const 65536) "{data}")
+            (func (export "abide_alloc") (param i32) (result i32) (i32.const 1024))
+            (func (export "abide_step") (param $in i32) (param i32) (result i64)
+                (if (i32.eqz (i32.load8_u offset=1 (local.get $in))) (then (return (i64.const 0x1000000001))))
+                (i64.or (i64.const 0x1000000000000) (i64.const {length}))))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+struct Shelf(HashMap<seed::object::Link, Vec<u8>>);
+
+impl seed::Objects for Shelf {
+    fn load(&self, domain: Domain, id: &Id) -> Result<Vec<u8>, seed::LoadError> {
+        self.0.get(&(domain, *id)).cloned().ok_or(seed::LoadError::Missing { domain, id: *id })
+    }
+}
+
+fn becomes_another_program() {
+    let (disk, root) = new_disk(&becoming(&example("notes/notes.wasm")));
+    let mut life = Life::start(&disk, root);
+    life.settle(0);
+    assert_eq!(life.send("now"), "becoming");
+    assert_eq!(life.send("put a first"), "ok");
+    drop(life);
+    disk.kill();
+    let mut life = Life::start(&disk, root);
+    assert_eq!(life.send("get a"), "first");
+    // Killed between becoming and the new program's first step: the handover is part of the image.
+    let (disk, root) = new_disk(&becoming(&example("notes/notes.wasm")));
+    let mut life = Life::start(&disk, root);
+    life.settle(0);
+    life.post("now");
+    while life.news.is_empty() {
+        life.turn();
+    }
+    drop(life);
+    disk.kill();
+    let mut life = Life::start(&disk, root);
+    assert_eq!(life.send("put b second"), "ok");
+    // Something that is not a program aborts the step instead.
+    let (disk, root) = new_disk(&becoming(b"not a module"));
+    let mut life = Life::start(&disk, root);
+    life.settle(0);
+    assert!(life.send("now").starts_with("aborted: cannot become"), "an abort");
 }

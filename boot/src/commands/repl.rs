@@ -43,7 +43,7 @@ fn talk(line: &mut Conversation) -> Result<(), Failure> {
             match news {
                 AskerNews::Answer { payload, .. } => {
                     out.write_all(&payload)?;
-                    if payload.last() != Some(&b'\n') {
+                    if payload.last().is_some_and(|last| *last != b'\n') {
                         writeln!(out)?;
                     }
                 }

@@ -50,7 +50,7 @@ fn tell(news: &[AskerNews], json: bool) -> Result<ExitCode, Failure> {
         match one {
             AskerNews::Answer { payload, .. } if !json => {
                 out.write_all(payload)?;
-                if payload.last() != Some(&b'\n') {
+                if payload.last().is_some_and(|last| *last != b'\n') {
                     writeln!(out)?;
                 }
             }
