@@ -167,25 +167,29 @@ async fn serve_client(stream: UnixStream, handle: Handle, room: Arc<Semaphore>) 
 /// Sends one message into the machine and its news back.
 async fn pass_on(id: u64, key: Vec<u8>, payload: Vec<u8>, handle: &Handle, frames: &mpsc::Sender<Vec<u8>>) {
     let (sender, mut news) = mpsc::unbounded_channel();
-    let asker = handle.send(payload, key, sender);
-    let _forget = Forget { handle, asker };
+    let mut asking = Asking { handle, asker: Some(handle.send(payload, key, sender)) };
     while let Some(one) = news.recv().await {
         let (frame, is_last) = encode_news(id, &one);
+        if is_last {
+            asking.asker = None;
+        }
         if frames.send(frame).await.is_err() || is_last {
             return;
         }
     }
 }
 
-/// Tells the machine that an asker has gone, however its task ends.
-struct Forget<'a> {
+/// Tells the machine that an asker has gone before its last news, however its task ends.
+struct Asking<'a> {
     handle: &'a Handle,
-    asker: vm::step_loop::Asker,
+    asker: Option<vm::step_loop::Asker>,
 }
 
-impl Drop for Forget<'_> {
+impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.handle.forget(self.asker);
+        if let Some(asker) = self.asker {
+            self.handle.forget(asker);
+        }
     }
 }
 

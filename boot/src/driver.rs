@@ -20,6 +20,7 @@ use std::time::Duration;
 use persist::folder::Identity;
 use persist::journal::{AppendError, Commit};
 use persist::machine::{Machine, MachineError};
+use seed::message::Code;
 use seed::record::Epoch;
 use seed::{Nanos, PortId};
 use thiserror::Error;
@@ -127,6 +128,8 @@ struct Askers {
 
 #[derive(Default)]
 struct AskerTable {
+    /// Whether the machine has ended: nobody will be told anything any more.
+    is_closed: bool,
     next: u64,
     waiting: HashMap<Asker, UnboundedSender<AskerNews>>,
 }
@@ -139,7 +142,9 @@ impl Handle {
             let mut table = self.askers.table.lock().unwrap_or_else(PoisonError::into_inner);
             table.next += 1;
             let asker = Asker(table.next);
-            table.waiting.insert(asker, news);
+            if !table.is_closed {
+                table.waiting.insert(asker, news);
+            }
             asker
         };
         let message = Arrival::Message { port: PortId::OWNER, from: Vec::new(), payload, asker: Some(asker), key };
@@ -357,6 +362,8 @@ fn set_up(
     )?;
     let guest = Guest {
         ports,
+        line,
+        is_silent: options.is_silent,
         commits: Some(commits),
         committer: Some(committer),
         askers: Arc::new(Askers::default()),
@@ -369,6 +376,8 @@ fn set_up(
 /// The guest thread's belongings, besides the loop.
 struct Guest {
     ports: HashMap<PortId, Box<dyn Port>>,
+    line: Line,
+    is_silent: bool,
     commits: Option<Sender<Box<Commit>>>,
     committer: Option<JoinHandle<()>>,
     askers: Arc<Askers>,
@@ -388,7 +397,10 @@ impl Guest {
         self.is_running = None;
         self.tick.thread().unpark();
         // Whoever still waits hears that the line is closed.
-        self.askers.table.lock().unwrap_or_else(PoisonError::into_inner).waiting.clear();
+        let mut table = self.askers.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.is_closed = true;
+        table.waiting.clear();
+        drop(table);
         ended
     }
 
@@ -445,7 +457,7 @@ impl Guest {
     fn release(&mut self, outgoing: Outgoing) {
         match outgoing {
             Outgoing::Port(port, release) => {
-                let Some(port) = self.ports.get_mut(&port) else { return };
+                let Some(port) = self.ports.get_mut(&port) else { return self.release_to_nobody(&release) };
                 match release {
                     Release::Effect { effect, payload, .. } => port.effect(effect, payload),
                     Release::Ask { request, payload, resumed, .. } => port.ask(request, payload, resumed),
@@ -465,6 +477,22 @@ impl Guest {
                 }
             }
             Outgoing::Trace(text) => info!(target: "machine", "{}", crate::ports::console::printable(text.as_bytes())),
+        }
+    }
+}
+
+impl Guest {
+    /// The machine was granted a port that this host does not have.
+    fn release_to_nobody(&self, release: &Release) {
+        match release {
+            Release::Ask { request, .. } if !self.is_silent => {
+                self.line.broken(*request, Code::FAILED, "this host has no such port");
+            }
+            Release::Effect { effect, port, .. } if !self.is_silent => {
+                warn!(%port, "an effect was dropped: this host has no such port");
+                self.line.delivered(*effect);
+            }
+            _ => {}
         }
     }
 }

@@ -340,6 +340,8 @@ impl StepLoop {
         }
         if let Some(epoch) = this.position.new_epoch.take() {
             this.forming.records.push(Record::Epoch(epoch));
+            // The image that the epoch starts from has to be in the store, so the checkpoint is made here, before anything changes it.
+            this.forming.is_final = !this.body.is_unborn();
             // The image that an epoch names must be in the store. Alone in its batch, the epoch is a checkpoint of just that image; the
             // image of a machine that has never run is there already.
             this.forming.is_final = this.position.batch.is_some();
