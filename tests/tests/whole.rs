@@ -1,0 +1,4 @@
+//! Tests of the whole system, one binary: linking it once is cheaper than linking it for each.
+
+#[path = "whole/sim.rs"]
+mod sim;

@@ -1,0 +1,38 @@
+//! Simulated lives. `ABIDE_SIM_SEEDS=100000` lives more of them, `ABIDE_SIM_SEED=42` one, with everything that happens in it.
+
+use tests::sim::plan::Plan;
+use tests::sim::sweep::{explain, sweep};
+
+const SEEDS: u64 = 1000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+#[test]
+fn a_thousand_lives_keep_every_promise() {
+    let seeds = match number("ABIDE_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("ABIDE_SIM_SEEDS").unwrap_or(SEEDS),
+    };
+    let count = seeds.end - seeds.start;
+    let folder = tempfile::tempdir().unwrap();
+    // Native code is only believed from a folder that nobody else can enter; the engine makes such a one.
+    let native = folder.path().join("native");
+    let swept = sweep(seeds, &native);
+    println!("{} lives, {} processes, {} batches, {} records", swept.lives, swept.runs, swept.batches, swept.records);
+    println!("{}", swept.coverage);
+    if let Some((seed, failure)) = swept.failed {
+        panic!("{}", explain(seed, &failure, &native));
+    }
+    if count >= SEEDS {
+        assert_eq!(swept.coverage.missing(), [""; 0], "the net has holes: these never happened");
+    }
+}
+
+#[test]
+fn a_plan_follows_from_its_seed() {
+    let (one, same, other) = (Plan::new(7), Plan::new(7), Plan::new(8));
+    assert_eq!(one.actions, same.actions);
+    assert_ne!(one.actions, other.actions);
+}
