@@ -3,22 +3,24 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use persist::journal::Journal;
+use persist::journal::{Commit, Journal, Start, each_batch};
 use persist::store::model::ModelDisk;
-use persist::store::{Store, Writes};
+use persist::store::{Reader, Store, Table, Writes};
 use seed::image::{Grant, INTERFACE, Limits, Program};
 use seed::message::Output;
 use seed::object::encode_blob;
-use seed::record::Epoch;
+use seed::record::{Epoch, Record};
 use seed::{Domain, Id, Nanos, PortId, ReplyId, RequestId, Seq};
 use vm::body::{Body, OnLost, SharedObjects};
 use vm::engine::{Backend, Mode, Settings};
 use vm::ledger::Release;
 use vm::memory::Tracker;
 use vm::recover::recover;
+use vm::replay::replay;
 use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, StepLoop, Turn};
 
 fn settings() -> Settings {
@@ -84,6 +86,10 @@ struct Life {
 
 impl Life {
     fn start(disk: &ModelDisk, root: Id) -> Self {
+        Self::start_with(disk, root, Policy::default())
+    }
+
+    fn start_with(disk: &ModelDisk, root: Id, policy: Policy) -> Self {
         let journal = Journal::open(Arc::new(disk.open())).unwrap();
         let objects: SharedObjects = Arc::new(journal.objects());
         let settings = settings();
@@ -106,7 +112,7 @@ impl Life {
                 (recovered.body, recovered.position)
             }
         };
-        let machine = StepLoop::new(body, Policy::default(), position).unwrap();
+        let machine = StepLoop::new(body, policy, position).unwrap();
         Self { journal, machine, lines: vec![], news: vec![], asks: vec![], now: 1_700_000_000_000_000_000 }
     }
 
@@ -310,4 +316,58 @@ fn becomes_another_program() {
     let mut life = Life::start(&disk, root);
     life.settle(0);
     assert!(life.send("now").starts_with("aborted: cannot become"), "an abort");
+}
+
+/// What a replay reports must lead a person to the cause: here a step whose input is not the one it was run with.
+#[test]
+fn a_divergence_is_reported_by_seq_page_and_function() {
+    on_a_guest_thread(divergence_is_reported);
+}
+
+fn divergence_is_reported() {
+    let (disk, root) = new_disk(&example("notes/notes.wasm"));
+    // Every batch a checkpoint, so that every recorded root is in the store.
+    let mut life = Life::start_with(&disk, root, Policy { recovery_budget: Nanos(0), ..Policy::default() });
+    life.settle(0);
+    assert_eq!(life.send("put a first"), "ok");
+    assert_eq!(life.send("put b second"), "ok");
+    let branch = life.journal.branch().unwrap().clone();
+    let mut batches = Vec::new();
+    each_batch(disk.open().snapshot().unwrap().as_ref(), &branch, Start::At(Seq(0)), &mut |batch, _| {
+        batches.push(batch);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+
+    // The same objects, and a log that is sound in itself but tells of another input.
+    let forged = ModelDisk::new(2);
+    let mut writes = Writes::new();
+    for key in disk.keys(Table::Objects) {
+        let value = disk.open().get(Table::Objects, &key).unwrap().unwrap();
+        writes.put(Table::Objects, key, value);
+    }
+    forged.open().commit(&writes).unwrap();
+    let mut journal = Journal::open(Arc::new(forged.open())).unwrap();
+    let mut previous = None;
+    for mut batch in batches {
+        for record in &mut batch.records {
+            if let Record::Step { input, .. } = record
+                && let Some(at) = input.windows(5).position(|window| window == b"first")
+            {
+                input[at] = b'F';
+            }
+        }
+        batch.previous = previous;
+        previous = Some(Id::of(Domain::Object, &batch.encode()));
+        journal.append(&Commit { batch, checkpoint: Some(Vec::new()) }).unwrap();
+    }
+    let objects: SharedObjects = Arc::new(journal.objects());
+    let store = forged.open();
+    let branch = journal.branch().unwrap();
+    let error = replay(&settings(), &objects, &store, branch, &lost(), &mut |_| {}).unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("at seq 2: the root is "), "{text}");
+    assert!(text.contains("; the first page that differs is page "), "{text}");
+    assert!(text.contains(", written by "), "{text}");
+    assert!(error.is_damage());
 }
