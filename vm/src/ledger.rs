@@ -425,18 +425,12 @@ impl Ledger {
                 }
                 Output::Answer { reply, more, payload } => {
                     if !more {
-                        self.settle_reply(
-                            reply,
-                            &mut fresh,
-                            Outcome::Answered(payload.clone()),
-                            image.limits,
-                            objects,
-                        )?;
+                        self.settle_reply(reply, &mut fresh, Outcome::Answered(payload.clone()), objects)?;
                     }
                     releases.push(Release::Answer { reply, more, payload });
                 }
                 Output::Refuse { reply, code, text } => {
-                    self.settle_reply(reply, &mut fresh, Outcome::Refused(code, text.clone()), image.limits, objects)?;
+                    self.settle_reply(reply, &mut fresh, Outcome::Refused(code, text.clone()), objects)?;
                     releases.push(Release::Refuse { reply, code, text });
                 }
                 Output::Cancel { request } => {
@@ -565,7 +559,6 @@ impl Ledger {
         reply: ReplyId,
         fresh: &mut Option<(ReplyId, Reply)>,
         outcome: Outcome,
-        limits: &Limits,
         objects: &dyn Objects,
     ) -> Result<(), LoadError> {
         let owed = match fresh.take_if(|(number, _)| *number == reply) {
@@ -576,12 +569,30 @@ impl Ledger {
             },
         };
         match owed {
-            Some(owed) if !owed.key.is_empty() => self.remember(&owed.key, reply, outcome, limits, objects),
+            Some(owed) if !owed.key.is_empty() => self.settle_outcome(&owed.key, reply, &outcome, objects),
             _ => Ok(()),
         }
     }
 
-    /// Remembers what became of a keyed message, and forgets the oldest outcomes over the limit.
+    /// Remembers how a keyed message was answered, if the key still stands for it: the window may have passed, and the key may have come
+    /// again with a message of its own.
+    fn settle_outcome(
+        &mut self,
+        sender_key: &[u8],
+        reply: ReplyId,
+        outcome: &Outcome,
+        objects: &dyn Objects,
+    ) -> Result<(), LoadError> {
+        let Some(entry) = self.outcomes.get(&outcome_key(sender_key), objects)? else { return Ok(()) };
+        match decode(&self.blobs, objects, entry, read_outcome)? {
+            (number, Outcome::Pending(pending)) if pending == reply => {
+                self.write_outcome(sender_key, number, reply, outcome, objects)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers a keyed message, and forgets the oldest ones over the limit.
     fn remember(
         &mut self,
         sender_key: &[u8],
@@ -590,27 +601,31 @@ impl Ledger {
         limits: &Limits,
         objects: &dyn Objects,
     ) -> Result<(), LoadError> {
-        let known = match self.outcomes.get(&outcome_key(sender_key), objects)? {
-            Some(entry) => Some(decode(&self.blobs, objects, entry, read_outcome)?.0),
-            None => None,
-        };
-        let is_settled = !matches!(outcome, Outcome::Pending(_));
-        let number = match known {
-            Some(number) => number,
-            // Forgotten while it was pending: the window has passed.
-            None if is_settled && reply != ReplyId::NONE && reply < self.next_reply => {
-                return Ok(());
+        let number = self.next_outcome;
+        self.next_outcome += 1;
+        let entry = Entry { data: sender_key.to_vec(), link: None };
+        self.outcomes.insert(&outcome_order_key(number), entry, objects)?;
+        self.write_outcome(sender_key, number, reply, &outcome, objects)?;
+        while self.next_outcome - self.first_outcome > limits.outcomes {
+            let order = outcome_order_key(self.first_outcome);
+            if let Some(oldest) = self.outcomes.remove(&order, objects)? {
+                self.outcomes.remove(&outcome_key(&oldest.data), objects)?;
             }
-            None => {
-                let number = self.next_outcome;
-                self.next_outcome += 1;
-                let entry = Entry { data: sender_key.to_vec(), link: None };
-                self.outcomes.insert(&outcome_order_key(number), entry, objects)?;
-                number
-            }
-        };
+            self.first_outcome += 1;
+        }
+        Ok(())
+    }
+
+    fn write_outcome(
+        &mut self,
+        sender_key: &[u8],
+        number: u64,
+        reply: ReplyId,
+        outcome: &Outcome,
+        objects: &dyn Objects,
+    ) -> Result<(), LoadError> {
         let mut data = Writer::new();
-        let link = match &outcome {
+        let link = match outcome {
             Outcome::Pending(_) => {
                 data.array(4).uint(number).uint(reply.0).uint(0).bytes(&[]);
                 None
@@ -625,13 +640,6 @@ impl Ledger {
             }
         };
         self.outcomes.insert(&outcome_key(sender_key), Entry { data: data.finish(), link }, objects)?;
-        while self.next_outcome - self.first_outcome > limits.outcomes {
-            let order = outcome_order_key(self.first_outcome);
-            if let Some(oldest) = self.outcomes.remove(&order, objects)? {
-                self.outcomes.remove(&outcome_key(&oldest.data), objects)?;
-            }
-            self.first_outcome += 1;
-        }
         Ok(())
     }
 
