@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use persist::journal::Commit;
 use seed::message::{Code, Input};
-use seed::record::{Batch, Epoch, OutputsHash, Record};
+use seed::record::{Batch, Epoch, OutputsHash, Record, SENDER_KEY_BYTES_MAX};
 use seed::{EffectId, Id, LoadError, Nanos, PortId, ReplyId, RequestId, Seq};
 use thiserror::Error;
 
@@ -23,6 +23,9 @@ use crate::body::{Body, BodyError, Difference, Divergence};
 use crate::engine::Mode;
 use crate::guest::{Abort, Fault, HostFault};
 use crate::ledger::{Outcome, Release, Violation};
+
+/// The words of a break and the reason of an abort, at most. The least limit of input is larger.
+const BREAK_TEXT_BYTES_MAX: usize = 512;
 
 /// How the loop behaves where nothing is declared in the image.
 #[derive(Debug, Clone, Copy)]
@@ -221,6 +224,8 @@ enum Entry {
     Again,
     Due(RequestId),
     Gone(ReplyId),
+    /// An answer was over the limit: its request is broken instead.
+    TooLong(RequestId, AskId, String),
 }
 
 /// One ask of this run. Request numbers are the machine's and used again; an answer on its way belongs to the ask that the port saw.
@@ -232,7 +237,7 @@ struct AskId(u64);
 struct Asks {
     next: u64,
     /// For the machine, as of the last step.
-    open: HashMap<RequestId, AskId>,
+    open: HashMap<RequestId, (AskId, PortId)>,
     /// For the port, as of what was released.
     released: HashMap<RequestId, AskId>,
     /// Between the two, in order.
@@ -240,9 +245,9 @@ struct Asks {
 }
 
 impl Asks {
-    fn ask(&mut self, request: RequestId) {
+    fn ask(&mut self, request: RequestId, port: PortId) {
         self.next += 1;
-        self.open.insert(request, AskId(self.next));
+        self.open.insert(request, (AskId(self.next), port));
         self.unreleased.push_back(AskId(self.next));
     }
 
@@ -260,6 +265,11 @@ impl Asks {
             Release::Cancel { request, .. } => drop(self.released.remove(request)),
             _ => {}
         }
+    }
+
+    /// Whom this very ask went to, if it is still open.
+    fn port(&self, request: RequestId, ask: AskId) -> Option<PortId> {
+        self.open.get(&request).filter(|(open, _)| *open == ask).map(|(_, port)| *port)
     }
 
     /// The ask that a port means.
@@ -310,7 +320,7 @@ impl StepLoop {
             if asked.broken.is_some() {
                 inbox.push_back(Entry::Due(request));
             } else {
-                asks.ask(request);
+                asks.ask(request, asked.port);
                 let release = Release::Ask { request, port: asked.port, payload: asked.payload, resumed: true };
                 released.push(Outgoing::Port(asked.port, release));
             }
@@ -340,8 +350,6 @@ impl StepLoop {
         }
         if let Some(epoch) = this.position.new_epoch.take() {
             this.forming.records.push(Record::Epoch(epoch));
-            // The image that the epoch starts from has to be in the store, so the checkpoint is made here, before anything changes it.
-            this.forming.is_final = !this.body.is_unborn();
             // The image that an epoch names must be in the store. Alone in its batch, the epoch is a checkpoint of just that image; the
             // image of a machine that has never run is there already.
             this.forming.is_final = this.position.batch.is_some();
@@ -515,7 +523,21 @@ impl StepLoop {
         let encoding = admitted.input.encode();
         let limit = self.body.image().limits.input_bytes;
         if encoding.len() as u64 > limit {
-            return self.refuse_oversize(admitted, encoding.len(), limit);
+            let text = format!("the input has {} bytes, more than the machine's limit of {limit}", encoding.len());
+            match admitted.input {
+                Input::Message { .. } => {
+                    self.refuse(admitted.asker, text);
+                    return Ok(());
+                }
+                Input::Answer { request, .. } => {
+                    if let Some((ask, _)) = self.asks.open.get(&request) {
+                        self.inbox.push_front(Entry::TooLong(request, *ask, text));
+                    }
+                    return Ok(());
+                }
+                // What the host says itself is short enough, but for the genesis data, which is of the machine's own choice.
+                _ => {}
+            }
         }
         let before = (self.body.engine().meter)();
         let executed = self.body.execute(&encoding, Mode::Live);
@@ -540,7 +562,10 @@ impl StepLoop {
             Err(Fault::Abort(abort)) => AbortReason::Abort(abort),
             Err(Fault::Host(fault)) => return Err(fault.into()),
         };
-        self.abort(admitted, encoding, cost, &reason.to_string())
+        // With names from the program in it, it can be of any length.
+        let mut reason = reason.to_string();
+        truncate(&mut reason);
+        self.abort(admitted, encoding, cost, &reason)
     }
 
     /// Takes the guest back to where it was before the step, and logs or halts.
@@ -588,9 +613,10 @@ impl StepLoop {
 
     /// Adds a record to the forming batch, with what it releases and what follows from it.
     fn log(&mut self, admitted: Admitted, record: Record, cost: Nanos, releases: Vec<Release>) {
+        let is_abort = matches!(record, Record::Abort { .. });
         self.forming.records.push(record);
         self.forming.cost = self.forming.cost.plus(cost);
-        let Admitted { input, asker, .. } = admitted;
+        let Admitted { input, asker, cancels, .. } = admitted;
         if let (Some(asker), Input::Message { reply, .. }) = (asker, &input) {
             match *reply {
                 ReplyId::NONE => self.forming.releases.push(Outgoing::Asker(asker, AskerNews::Accepted)),
@@ -600,21 +626,23 @@ impl StepLoop {
         if let Input::Answer { request, more: false, .. } | Input::Broken { request, .. } = &input {
             self.asks.close(*request);
         }
+        if let Some((request, port)) = cancels {
+            self.address(Release::Cancel { request, port });
+        }
         for release in releases {
             match &release {
-                Release::Ask { request, .. } => self.asks.ask(*request),
+                Release::Ask { request, port, .. } => self.asks.ask(*request, *port),
                 Release::Cancel { request, .. } => self.asks.close(*request),
                 _ => {}
             }
             self.address(release);
         }
-        let aborted_answer = matches!(input, Input::Answer { .. });
         let (ledger, _) = self.body.ledger();
         let due = ledger.take_due();
         let wants_again = ledger.wants_again();
         for request in due {
             // The break of an aborted answer comes next; other breaks take their turn.
-            if aborted_answer {
+            if is_abort {
                 self.inbox.push_front(Entry::Due(request))
             } else {
                 self.inbox.push_back(Entry::Due(request))
@@ -657,7 +685,7 @@ impl StepLoop {
 
     /// Turns what waits into an input, or finds that it is no longer one.
     fn admit(&mut self, entry: Entry) -> Result<Option<Admitted>, Fatal> {
-        let admitted = |input| Ok(Some(Admitted { input, key: Vec::new(), asker: None }));
+        let admitted = |input| Ok(Some(Admitted { input, key: Vec::new(), asker: None, cancels: None }));
         if matches!(entry, Entry::Boot) {
             let input = self.body.boot_input()?;
             return admitted(input);
@@ -665,7 +693,7 @@ impl StepLoop {
         let alone = self.inbox.is_empty();
         let (ledger, objects) = self.body.ledger();
         let asks = &self.asks;
-        let is_open = |request: &RequestId, ask: Option<AskId>| ask.is_some() && asks.open.get(request).copied() == ask;
+        let is_open = |request: RequestId, ask: Option<AskId>| ask.and_then(|ask| asks.port(request, ask)).is_some();
         match entry {
             Entry::Boot => Ok(None),
             Entry::Again => {
@@ -685,20 +713,30 @@ impl StepLoop {
                 _ => Ok(None),
             },
             Entry::Arrival(Arrival::Answer { request, more, payload }, ask) => {
-                if is_open(&request, ask) {
+                if is_open(request, ask) {
                     admitted(Input::Answer { request, more, payload })
                 } else {
                     Ok(None)
                 }
             }
-            Entry::Arrival(Arrival::Broken { request, code, text }, ask) => {
-                if is_open(&request, ask) {
+            Entry::Arrival(Arrival::Broken { request, code, mut text }, ask) => {
+                if is_open(request, ask) {
+                    truncate(&mut text);
                     admitted(Input::Broken { request, code, text })
                 } else {
                     Ok(None)
                 }
             }
+            Entry::TooLong(request, ask, text) => Ok(asks.port(request, ask).map(|port| {
+                let input = Input::Broken { request, code: Code::LIMIT, text };
+                // The port may have further parts in hand.
+                Admitted { input, key: Vec::new(), asker: None, cancels: Some((request, port)) }
+            })),
             Entry::Arrival(Arrival::Message { port, from, payload, asker, key }, _) => {
+                if key.len() > SENDER_KEY_BYTES_MAX {
+                    self.refuse(asker, format!("the key has {} bytes, more than {SENDER_KEY_BYTES_MAX}", key.len()));
+                    return Ok(None);
+                }
                 if !key.is_empty()
                     && let Some(outcome) = ledger.outcome(&key, objects)?
                 {
@@ -707,7 +745,7 @@ impl StepLoop {
                 }
                 let reply = if asker.is_some() { ledger.next_reply() } else { ReplyId::NONE };
                 let input = Input::Message { port, from, reply, payload };
-                Ok(Some(Admitted { input, key, asker }))
+                Ok(Some(Admitted { input, key, asker, cancels: None }))
             }
         }
     }
@@ -724,20 +762,12 @@ impl StepLoop {
         self.release_behind_what_is_pending(Outgoing::Asker(asker, news));
     }
 
-    fn refuse_oversize(&mut self, admitted: Admitted, bytes: usize, limit: u64) -> Result<(), Fatal> {
-        let text = format!("the input has {bytes} bytes, more than the machine's limit of {limit}");
-        match (admitted.input, admitted.asker) {
-            (Input::Answer { request, .. }, _) => {
-                let ask = self.asks.open.get(&request).copied();
-                self.inbox.push_front(Entry::Arrival(Arrival::Broken { request, code: Code::LIMIT, text }, ask));
-            }
-            (_, Some(asker)) => {
-                let news = AskerNews::Refused { code: Code::LIMIT, text };
-                self.release_behind_what_is_pending(Outgoing::Asker(asker, news));
-            }
-            _ => self.release_behind_what_is_pending(Outgoing::Trace(text)),
-        }
-        Ok(())
+    /// A message is not taken in.
+    fn refuse(&mut self, asker: Option<Asker>, text: String) {
+        self.release_behind_what_is_pending(match asker {
+            Some(asker) => Outgoing::Asker(asker, AskerNews::Refused { code: Code::LIMIT, text }),
+            None => Outgoing::Trace(text),
+        });
     }
 
     /// Releases something with the newest batch that is not durable yet, or at once if there is none.
@@ -758,11 +788,18 @@ impl StepLoop {
     }
 }
 
+/// Words are kept short enough for any machine's limit of input.
+fn truncate(text: &mut String) {
+    text.truncate(text.floor_char_boundary(BREAK_TEXT_BYTES_MAX));
+}
+
 /// An input that is about to be run.
 struct Admitted {
     input: Input,
     key: Vec<u8>,
     asker: Option<Asker>,
+    /// A request that its port has to forget.
+    cancels: Option<(RequestId, PortId)>,
 }
 
 #[derive(Debug, Error)]
