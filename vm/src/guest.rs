@@ -438,7 +438,9 @@ impl Guest {
                 table.set(&mut self.store, element as u64, value).map_err(|_| misfit.clone())?;
             }
         }
-        self.start_clock();
+        // The host's doing, on nobody's time.
+        self.store.data_mut().deadline = Nanos(u64::MAX);
+        self.store.set_epoch_deadline(1);
         self.run_export(REDROP)?;
         Ok(())
     }
@@ -458,12 +460,13 @@ impl Guest {
     }
 
     fn start_clock(&mut self) {
+        // Armed before the clock is read, so that no tick from here on is lost.
+        self.store.set_epoch_deadline(1);
         let deadline = match self.mode {
             Mode::Live => (self.store.data().meter)().plus(self.limits.step_cpu()),
             Mode::Replay => Nanos(u64::MAX),
         };
         self.store.data_mut().deadline = deadline;
-        self.store.set_epoch_deadline(1);
     }
 
     fn fault(&self, error: wasmtime::Error) -> Fault {
