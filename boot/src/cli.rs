@@ -109,7 +109,7 @@ pub struct Send {
     /// The message; read from standard input if it is -.
     pub payload: String,
     /// Up to 63 bytes that make sending again safe: the same key gets the recorded answer, not a second execution.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_key)]
     pub key: Option<String>,
     /// Print the answer as one JSON object.
     #[arg(long)]
@@ -237,4 +237,12 @@ fn parse_limit(text: &str) -> Result<(String, u64), String> {
     }
     let value = value.parse().map_err(|_| format!("{value} is not a number"))?;
     Ok((name.to_owned(), value))
+}
+
+fn parse_key(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("a key has at least one byte".to_owned()),
+        1..=seed::record::SENDER_KEY_BYTES_MAX => Ok(text.to_owned()),
+        bytes => Err(format!("a key has at most {} bytes, this one {bytes}", seed::record::SENDER_KEY_BYTES_MAX)),
+    }
 }

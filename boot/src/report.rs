@@ -197,8 +197,11 @@ impl Failure {
             Self::Machine(MachineError::Folder(FolderError::Exists { path })) => {
                 Some(format!("abide start {}", path.display()))
             }
-            Self::Machine(MachineError::Folder(FolderError::Missing { path } | FolderError::NotAMachine { path })) => {
+            Self::Machine(MachineError::Folder(FolderError::Missing { path })) => {
                 Some(format!("abide boot {} SEED makes a machine there", path.display()))
+            }
+            Self::Machine(MachineError::Folder(FolderError::NotAMachine { .. })) => {
+                Some("a machine is a folder that abide boot made, or a copy of one".to_owned())
             }
             Self::Machine(MachineError::Lock(LockError::Held { path, .. }))
             | Self::Machine(MachineError::Folder(FolderError::Lock(LockError::Held { path, .. }))) => {
@@ -217,9 +220,10 @@ impl Failure {
                 Some("start the machine and send it again; with --key it cannot be done twice".to_owned())
             }
             Self::Grant { .. } => Some(format!("ports of this version: {}", crate::ports::GIVEN.join(", "))),
-            _ if self.is_damage() => {
-                Some("abide verify MACHINE tells what is damaged; a copy of the machine is not".to_owned())
-            }
+            _ if self.is_damage() => Some(
+                "abide verify --help; nothing was changed, and another copy of the machine can be started instead"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

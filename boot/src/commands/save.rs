@@ -14,7 +14,7 @@ use crate::cli::Save;
 use crate::clocks::random;
 use crate::driver::Running;
 use crate::ports::console::Target;
-use crate::report::Failure;
+use crate::report::{Failure, Paint};
 use crate::seeds::{self, Terms};
 
 pub(crate) fn run(args: &Save) -> Result<ExitCode, Failure> {
@@ -25,6 +25,8 @@ pub(crate) fn run(args: &Save) -> Result<ExitCode, Failure> {
         let seed = seeds::read(&args.source, &terms)?;
         write(&args.seed, &mut |out| out.write_all(&seed).map_err(Into::into))?;
     }
+    let shown = args.seed.display().to_string();
+    eprintln!("saved {}; next: abide boot MACHINE {shown}", Paint::of(&std::io::stderr()).strong(&shown));
     Ok(ExitCode::SUCCESS)
 }
 

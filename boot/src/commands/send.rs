@@ -28,10 +28,6 @@ pub(crate) fn run(args: &Send) -> Result<ExitCode, Failure> {
         text => text.as_bytes().to_vec(),
     };
     let key = args.key.clone().unwrap_or_default().into_bytes();
-    if key.len() > seed::record::SENDER_KEY_BYTES_MAX {
-        let what = format!("a key has at most {} bytes", seed::record::SENDER_KEY_BYTES_MAX);
-        return Err(Failure::NotFound { what });
-    }
     let mut line = Conversation::open(&args.machine)?;
     let said = line.say(payload, key);
     let told = said.and_then(|news| tell(&news, args.json));
