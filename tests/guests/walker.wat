@@ -209,6 +209,8 @@
       (call $write (global.get $UINT) (i64.const 6))
       (call $write (global.get $TEXT) (i64.const 1))
       (return (call $write_byte (i64.add (i64.const 97) (i64.rem_u (global.get $acc) (i64.const 26)))))))
+    (if (i32.eq (local.get $letter) (i32.const 0x48)) (then                                                  ;; H
+      (loop $next (call $scribble) (br $next))))
     (if (i32.eq (local.get $letter) (i32.const 0x5a)) (then (call $scribble) (unreachable)))                 ;; Z
     (if (i32.eq (local.get $letter) (i32.const 0x4d)) (then (global.set $spoil (i32.const 1)) (return)))     ;; M
     (if (i32.eq (local.get $letter) (i32.const 0x4f)) (then (global.set $spoil (i32.const 2)) (return)))     ;; O

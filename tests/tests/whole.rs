@@ -2,3 +2,7 @@
 
 #[path = "whole/sim.rs"]
 mod sim;
+#[path = "whole/step_loop.rs"]
+mod step_loop;
+#[path = "whole/tidy.rs"]
+mod tidy;

@@ -116,7 +116,9 @@ impl Books {
         Ok(Some(match output.clone() {
             Output::Ask { request: RequestId::NONE, port, payload } => {
                 if !self.is_granted(port) {
-                    return Ok(Some(Release::Trace { text: format!("an effect for port {port} was dropped: not granted") }));
+                    return Ok(Some(Release::Trace {
+                        text: format!("an effect for port {port} was dropped: not granted"),
+                    }));
                 }
                 let effect = self.next_effect;
                 self.next_effect = effect.next();
@@ -124,7 +126,8 @@ impl Books {
                 Release::Effect { effect, port, payload }
             }
             Output::Ask { request, port, payload } => {
-                let broken = (!self.is_granted(port)).then(|| (Code::NOT_GRANTED, format!("port {port} is not granted")));
+                let broken =
+                    (!self.is_granted(port)).then(|| (Code::NOT_GRANTED, format!("port {port} is not granted")));
                 let is_broken = broken.is_some();
                 if self.requests.insert(request, Request { port, payload: payload.clone(), broken }).is_some() {
                     return Err(Breaks("asks under an open number"));

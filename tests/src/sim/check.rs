@@ -13,7 +13,7 @@ mod entering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use seed::image::Limits;
-use seed::message::{Input, Output};
+use seed::message::{Code, Input, Output};
 use seed::record::{Batch, OutputsHash, Record};
 use seed::{EffectId, Id, Nanos, ReplyId, RequestId, Seq};
 use vm::ledger::Release;
@@ -50,7 +50,7 @@ pub struct Checker {
     numbers_used: BTreeSet<RequestId>,
     progress: BTreeMap<u64, (u8, u8)>,
     oversize_answers: BTreeSet<u64>,
-    oversize_traces: u64,
+    refusal_traces: u64,
     /// What has happened.
     pub coverage: Coverage,
 }
@@ -77,7 +77,7 @@ impl Checker {
             numbers_used: BTreeSet::new(),
             progress: BTreeMap::new(),
             oversize_answers: BTreeSet::new(),
-            oversize_traces: 0,
+            refusal_traces: 0,
             coverage: Coverage::default(),
         }
     }
@@ -155,7 +155,9 @@ impl Checker {
                 }
             }
         }
-        ensure(outputs.finish() == batch.outputs, "outputs are the model's", || format!("batch at seq {}", batch.first))?;
+        ensure(outputs.finish() == batch.outputs, "outputs are the model's", || {
+            format!("batch at seq {}", batch.first)
+        })?;
         self.count_cost(batch, is_checkpoint)?;
         self.coverage.hit_if(self.walker.has_grown(), "memory grown");
         self.log.push((batch.clone(), id, is_checkpoint));
@@ -175,9 +177,14 @@ impl Checker {
 
     fn step(&mut self, input: &[u8], key: &[u8]) -> Result<Vec<Output>, Failure> {
         let input = self.enter(input, key)?;
-        let outputs = self.walker.step(&input).map_err(|_| {
-            Failure::new("outputs are the model's", format!("the model aborts: {input:?}"))
-        })?;
+        let outputs = self
+            .walker
+            .step(&input)
+            .map_err(|_| Failure::new("outputs are the model's", format!("the model aborts: {input:?}")))?;
+        let port = match &input {
+            Input::Broken { request, .. } => self.books.requests.get(request).map(|asked| asked.port),
+            _ => None,
+        };
         let releases = self.books.step(&input, key, &outputs).map_err(|breaks| {
             Failure::new("a step that breaks a rule is aborted", format!("{}: {input:?} -> {outputs:?}", breaks.0))
         })?;
@@ -193,6 +200,12 @@ impl Checker {
             }
         }
         self.coverage.hit_if(matches!(input, Input::Again { .. }) && self.books.again, "several slices");
+        if let Input::Broken { request, code: Code::LIMIT, .. } = input
+            && let Some(port) = port
+        {
+            // The port may have further parts of the answer that was too long.
+            self.expect(vec![Release::Cancel { request, port }]);
+        }
         self.expect(releases);
         Ok(outputs)
     }
@@ -204,6 +217,7 @@ impl Checker {
         let follows = match tried.step(&input) {
             Err(_) => {
                 self.coverage.hit_if(!reason.contains("trap"), "abort without a trap");
+                self.coverage.hit_if(is_cpu, "abort of a step that never ends");
                 true
             }
             Ok(outputs) => {
@@ -212,7 +226,9 @@ impl Checker {
                 breaks
             }
         };
-        ensure(follows || is_cpu, "a step that the model carries out is not aborted", || format!("{reason}: {input:?}"))?;
+        ensure(follows || is_cpu, "a step that the model carries out is not aborted", || {
+            format!("{reason}: {input:?}")
+        })?;
         self.coverage.hit_if(is_cpu, "abort for CPU time");
         self.coverage.hit_if(matches!(input, Input::Answer { .. }), "abort of an answer");
         self.coverage.hit_if(matches!(input, Input::Gone { .. }), "abort of a gone asker's news");
@@ -243,8 +259,8 @@ impl Checker {
     pub fn released(&mut self, outgoing: &Outgoing) -> Result<(), Failure> {
         match outgoing {
             Outgoing::Asker(asker, news) => return self.told(*asker, news),
-            Outgoing::Trace(text) if text.starts_with("the input has") && self.oversize_traces > 0 => {
-                self.oversize_traces -= 1;
+            Outgoing::Trace(text) if text.contains(", more than") && self.refusal_traces > 0 => {
+                self.refusal_traces -= 1;
                 return Ok(());
             }
             _ => {}
@@ -254,7 +270,9 @@ impl Checker {
         }
         match self.expected.pop_front() {
             Some(expected) if expected == *outgoing => Ok(()),
-            Some(expected) => Err(Failure::new("what leaves is what follows", format!("{outgoing:?} instead of {expected:?}"))),
+            Some(expected) => {
+                Err(Failure::new("what leaves is what follows", format!("{outgoing:?} instead of {expected:?}")))
+            }
             None => Err(Failure::new("durable before visible", format!("{outgoing:?}"))),
         }
     }
@@ -291,7 +309,9 @@ impl Checker {
                     self.expected.push_back(Outgoing::Port(port, release));
                 }
                 Release::Trace { text } => self.expected.push_back(Outgoing::Trace(text)),
-                Release::Answer { reply, more, payload } => self.expect_news(reply, AskerNews::Answer { more, payload }),
+                Release::Answer { reply, more, payload } => {
+                    self.expect_news(reply, AskerNews::Answer { more, payload })
+                }
                 Release::Refuse { reply, code, text } => self.expect_news(reply, AskerNews::Refused { code, text }),
             }
         }

@@ -7,6 +7,7 @@ use std::fmt;
 pub const EXPECTED: &[&str] = &[
     "abort after other steps of its batch",
     "abort for CPU time",
+    "abort of a step that never ends",
     "abort of an answer",
     "abort of a gone asker's news",
     "abort without a trap",

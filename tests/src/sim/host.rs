@@ -168,12 +168,12 @@ impl Found {
         policy: Policy,
         root: Id,
         new_epoch: bool,
+        inspect: &dyn Fn(&mut Body) -> Result<(), Failure>,
     ) -> Result<(Host, usize), Trouble> {
         let objects: SharedObjects = Arc::new(self.journal.objects());
-        let (body, position, batches) = match &self.branch {
+        let (mut body, position, batches) = match &self.branch {
             None => {
-                let body =
-                    Body::restore(settings, Mode::Live, objects, &root, lost()).map_err(|error| read(&error))?;
+                let body = Body::restore(settings, Mode::Live, objects, &root, lost()).map_err(|error| read(&error))?;
                 let (cost_since_checkpoint, new_epoch) = (Nanos(0), Some(epoch(0, root)));
                 let end = Seq(0);
                 let position =
@@ -183,9 +183,13 @@ impl Found {
             Some(branch) => {
                 let since = self.journal.since_checkpoint().map_err(|error| read(&error))?;
                 let cost = since.iter().fold(Nanos(0), |sum, batch| sum.plus(batch.cost()));
-                ensure(cost <= policy.recovery_budget, "recovery never costs more than its budget", || cost.to_string())?;
+                ensure(cost <= policy.recovery_budget, "recovery never costs more than its budget", || {
+                    cost.to_string()
+                })?;
                 let recovered = recover(settings, objects, branch, &since, lost()).map_err(|error| match error {
-                    vm::body::BodyError::Diverged(_) => Trouble::Failed(Failure::new("replay does not diverge", chain(&error))),
+                    vm::body::BodyError::Diverged(_) => {
+                        Trouble::Failed(Failure::new("replay does not diverge", chain(&error)))
+                    }
                     error => read(&error),
                 })?;
                 let found = recovered.body.root();
@@ -195,6 +199,7 @@ impl Found {
                 (recovered.body, position, recovered.batches)
             }
         };
+        inspect(&mut body)?;
         let machine = StepLoop::new(body, policy, position).map_err(|error| read(&error))?;
         let head = match &self.branch {
             Some(branch) => Some(open_head(disk, branch)?),
@@ -241,9 +246,11 @@ fn open_head(disk: &ModelDisk, branch: &Branch) -> Result<HeadFile<ModelHead>, F
     match HeadFile::open_on(disk.head(), PathBuf::new()) {
         Ok(file) => Ok(file),
         // Died between the first commit and the head: in a real folder, before the machine was published.
-        Err(persist::head::HeadError::Read { .. }) => HeadFile::create_on(disk.head(), PathBuf::new(), &head_of(branch))
-            .inspect(|_| disk.sync_head())
-            .map_err(|error| Failure::new("a head can be written", chain(&error))),
+        Err(persist::head::HeadError::Read { .. }) => {
+            HeadFile::create_on(disk.head(), PathBuf::new(), &head_of(branch))
+                .inspect(|_| disk.sync_head())
+                .map_err(|error| Failure::new("a head can be written", chain(&error)))
+        }
         Err(error) => Err(Failure::new("a head file stays whole", chain(&error))),
     }
 }
@@ -252,7 +259,9 @@ fn open_head(disk: &ModelDisk, branch: &Branch) -> Result<HeadFile<ModelHead>, F
 fn check_head(disk: &ModelDisk, branch: &Branch) -> Result<(), Failure> {
     let file = open_head(disk, branch)?;
     let head = file.newest();
-    ensure(head.seq <= branch.end.0, "a store is never older than its head", || format!("{} {}", head.seq, branch.end))?;
+    ensure(head.seq <= branch.end.0, "a store is never older than its head", || {
+        format!("{} {}", head.seq, branch.end)
+    })?;
     let same = head.seq != branch.end.0 || head.batch == branch.batch.as_bytes();
     ensure(same, "a store and its head tell of the same batches", || head.seq.to_string())
 }

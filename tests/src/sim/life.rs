@@ -6,9 +6,9 @@ use std::path::Path;
 use persist::journal::AppendError;
 use persist::store::model::{CommitFault, ModelDisk};
 use persist::store::{CommitError, Reader as _, Store as _, Table};
-use seed::record::Record;
+use seed::record::{Record, SENDER_KEY_BYTES_MAX};
 use seed::{Domain, Id, Nanos, PortId};
-use vm::body::SharedObjects;
+use vm::body::{Body, SharedObjects};
 use vm::engine::{Backend, Settings};
 use vm::step_loop::{Arrival, Asker, Halt, Outgoing, Turn};
 
@@ -204,11 +204,16 @@ impl Life<'_> {
         }
         let is_first = known.is_none();
         let policy = self.plan.policy;
-        let (host, batches) = found.start(&self.disk, &self.settings, policy, self.root, new_epoch)?;
+        // Looking at all of a ledger loads all of it, so that not every process may do it: some have to load as they go.
+        let looks = self.checker.run().is_multiple_of(3) && !self.may_misread();
+        let checker = &self.checker;
+        let inspect = |body: &mut Body| if looks { twin::compare_ledger(body, checker) } else { Ok(()) };
+        let (host, batches) = found.start(&self.disk, &self.settings, policy, self.root, new_epoch, &inspect)?;
         self.checker.begin_run();
         self.note(|| format!("== run, {batches} batches executed again"));
         if !is_first {
-            let what = if batches > 0 { "recovered by executing batches again" } else { "recovered from a checkpoint alone" };
+            let what =
+                if batches > 0 { "recovered by executing batches again" } else { "recovered from a checkpoint alone" };
             self.checker.coverage.hit(what);
         }
         self.cpu.attach(host.machine.body().engine().ticker(), self.plan.limits.step_cpu());
@@ -227,7 +232,9 @@ impl Life<'_> {
         let unsure = self.unsure.take();
         match (&found.log[known..], unsure) {
             ([], None | Some((_, None | Some(false)))) => Ok(()),
-            ([], Some((_, Some(true)))) => Err(Failure::new("what was durable stays", "a commit that was done is gone")),
+            ([], Some((_, Some(true)))) => {
+                Err(Failure::new("what was durable stays", "a commit that was done is gone"))
+            }
             ([(batch, id)], Some((job, None | Some(true)))) => {
                 ensure(*batch == job.commit.batch, "only commits reach the log", || format!("seq {}", batch.first))?;
                 self.checker.ingest(batch, *id, job.commit.checkpoint.is_some())
@@ -270,14 +277,14 @@ impl Life<'_> {
     fn turn(&mut self, random: &mut Random) -> Result<Turned, Failure> {
         let Some(host) = &mut self.host else { return Ok(Turned::Ended) };
         let cost = random.below(random.clone().weighted(&[(8, 20_000), (3, 300_000), (1, 3_000_000)]));
-        let strike = random.one_in(70).then(|| random.below(40) + random.below(2) * random.below(600));
-        self.cpu.begin(cost, strike);
+        let strikes = random.one_in(100);
+        self.cpu.begin(cost, strikes);
         let turned = host.machine.turn(Nanos(self.now));
         let in_flight = host.job.as_ref().map(|job| job.commit.checkpoint.is_some());
         match turned {
             Ok(Turn::Worked) => {
                 self.is_forming = true;
-                self.note(|| format!("worked, {cost} ns, struck {strike:?}"));
+                self.note(|| format!("worked, {cost} ns, struck {strikes}"));
                 self.checker.coverage.hit_if(in_flight.is_some(), "ran ahead of a commit in flight");
                 self.checker.coverage.hit_if(in_flight == Some(true), "ran ahead of a checkpoint in flight");
                 Ok(Turned::On)
@@ -348,15 +355,20 @@ impl Life<'_> {
         self.next += 1;
         let mut payload = tag.to_le_bytes().to_vec();
         payload.extend(ops::operations(random));
-        let is_oversize = random.one_in(50);
-        if is_oversize {
+        let is_long = random.one_in(50);
+        if is_long {
             payload.resize(2000, 0);
         }
         let asker = (!random.one_in(4)).then_some(Asker(tag));
-        let key = if random.one_in(3) { format!("key {}", random.below(KEYS)).into_bytes() } else { Vec::new() };
+        let key = match random.below(40) {
+            0 => vec![b'k'; 65],
+            1..13 => format!("key {}", random.below(KEYS)).into_bytes(),
+            _ => Vec::new(),
+        };
+        let is_refused = is_long || key.len() > SENDER_KEY_BYTES_MAX;
         let from = if random.one_in(2) { b"somebody".to_vec() } else { Vec::new() };
         let port = PortId(random.below(4));
-        self.checker.send(tag, Sent { key: key.clone(), asker, is_oversize });
+        self.checker.send(tag, Sent { key: key.clone(), asker, is_refused });
         host.machine.arrive(Arrival::Message { port, from, payload, asker, key });
         Ok(())
     }
@@ -422,7 +434,8 @@ impl Life<'_> {
             CommitEnd::UnknownDone => CommitFault::UnknownDone,
             CommitEnd::UnknownNotDone => CommitFault::UnknownNotDone,
             CommitEnd::Full => {
-                let used = self.disk.open().usage().map_err(|error| Failure::new("a disk tells its size", chain(&error)))?;
+                let used =
+                    self.disk.open().usage().map_err(|error| Failure::new("a disk tells its size", chain(&error)))?;
                 self.disk.set_capacity(Some(used.used_bytes));
                 return Ok(());
             }
@@ -566,7 +579,9 @@ impl Life<'_> {
 
 fn shown(record: &Record) -> String {
     match record {
-        Record::Step { input, cost, key } => format!("step {:?} {cost} ns key {key:?}", seed::message::Input::decode(input)),
+        Record::Step { input, cost, key } => {
+            format!("step {:?} {cost} ns key {key:?}", seed::message::Input::decode(input))
+        }
         Record::Abort { input, cost, key, reason } => {
             format!("abort {:?} {cost} ns key {key:?}: {reason}", seed::message::Input::decode(input))
         }

@@ -10,7 +10,7 @@
 //! | `l L j k` | the same for the one put off first; answer what is not owed |
 //! | `a A` | be called again; be called again and trap then |
 //! | `v` | trace |
-//! | `Z G D S M O o` | trap; grow and trap; drop segments and trap; overflow the stack; malformed, too long, misplaced output |
+//! | `Z G D H S M O o` | trap; grow and trap; drop segments and trap; never end; overflow the stack; malformed, too long, misplaced output |
 
 use super::random::Random;
 
@@ -65,7 +65,11 @@ pub fn operations(random: &mut Random) -> Vec<u8> {
     let count = random.below(OPERATIONS_MAX + 1);
     let mut bytes = Vec::new();
     for _ in 0..count {
-        let letter = if random.one_in(1500) { b'A' } else { random.weighted(WEIGHTS) };
+        let letter = match random.below(3000) {
+            0 | 1 => b'A',
+            2 => b'H',
+            _ => random.weighted(WEIGHTS),
+        };
         // Most payloads are small; some do not fit into an entry of a ledger.
         let n = if random.one_in(12) { random.below(128) } else { random.below(8) };
         bytes.extend([letter, u8::try_from(n).unwrap_or(0)]);

@@ -130,7 +130,7 @@ impl Plan {
             _ => None,
         };
         let restore_always = random.one_in(16);
-        let action = |random: &mut Random| Action { kind: random.weighted(&weights), entropy: random.next() };
+        let action = |random: &mut Random| Action { kind: random.weighted(&weights), entropy: random.number() };
         let actions = (0..count).map(|_| action(random)).collect();
         Self { seed, policy, limits, tracker, other_backend, restore_always, actions }
     }

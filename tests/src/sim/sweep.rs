@@ -1,7 +1,7 @@
 //! Many lives, on all processors, and what to do with one that fails: make it shorter, and show it.
 
-use std::path::Path;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;

@@ -53,7 +53,8 @@ pub fn replay_restored(settings: &Settings, below: SharedObjects, root: &Id, che
     let mut root = *root;
     for (batch, ..) in &checker.log {
         let objects: SharedObjects = Arc::clone(&overlay) as SharedObjects;
-        let mut body = Body::restore(settings, Mode::Replay, objects, &root, lost()).map_err(|error| diverged(&error))?;
+        let mut body =
+            Body::restore(settings, Mode::Replay, objects, &root, lost()).map_err(|error| diverged(&error))?;
         body.replay(batch).map_err(|error| diverged(&error))?;
         overlay.above.lock().unwrap_or_else(PoisonError::into_inner).extend(body.checkpoint());
         root = batch.root;
@@ -90,7 +91,8 @@ pub fn compare_ledger(body: &mut Body, checker: &Checker) -> Result<(), Failure>
     let books = &checker.books;
     let requests = ledger.requests(objects).map_err(failed)?;
     let known = books.requests.iter().map(|(request, asked)| (request, (&asked.port, &asked.payload, &asked.broken)));
-    let same = known.eq(requests.iter().map(|(request, asked)| (request, (&asked.port, &asked.payload, &asked.broken))));
+    let same =
+        known.eq(requests.iter().map(|(request, asked)| (request, (&asked.port, &asked.payload, &asked.broken))));
     ensure(same, PROMISE, || format!("requests {requests:?} against {:?}", books.requests))?;
     let replies = ledger.replies(objects).map_err(failed)?;
     let same = books.replies.iter().eq(replies.iter().map(|(reply, owed)| (reply, &owed.key)));

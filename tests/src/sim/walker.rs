@@ -270,7 +270,7 @@ impl Walker {
     }
 
     fn write_cell(&mut self, n: u64) {
-        let at = REGION + (self.acc.wrapping_add(n.wrapping_mul(0x9e37_79b9)) % self.region_bytes() & !7);
+        let at = REGION + (self.acc.wrapping_add(n.wrapping_mul(0x9e37_79b9)) % self.region_bytes()) / 8 * 8;
         self.mix(self.region.get(&at).copied().unwrap_or(0));
         self.region.insert(at, self.acc.wrapping_add(n));
     }

@@ -16,8 +16,8 @@ pub struct Sent {
     pub key: Vec<u8>,
     /// Who waits.
     pub asker: Option<Asker>,
-    /// Whether it is over the limit.
-    pub is_oversize: bool,
+    /// Whether it, or its key, is over the limit.
+    pub is_refused: bool,
 }
 
 /// Somebody who waits.
@@ -52,10 +52,10 @@ impl Checker {
             let run = self.run;
             let waiting = Waiting { run, tag, reply: None, gone: false, expected: VecDeque::new(), is_done: false };
             self.waiting.insert(asker.0, waiting);
-        } else if sent.is_oversize {
-            self.oversize_traces += 1;
+        } else if sent.is_refused {
+            self.refusal_traces += 1;
         }
-        self.coverage.hit_if(sent.is_oversize, "input over limit");
+        self.coverage.hit_if(sent.is_refused, "input over limit");
         self.sent.insert(tag, sent);
     }
 
@@ -111,7 +111,7 @@ impl Checker {
         }
         waiting.is_done = is_last(news);
         let sent = &self.sent[&waiting.tag];
-        if sent.is_oversize && matches!(news, AskerNews::Refused { code: Code::LIMIT, .. }) {
+        if sent.is_refused && matches!(news, AskerNews::Refused { code: Code::LIMIT, .. }) {
             return Ok(());
         }
         if waiting.reply.is_some() {

@@ -10,7 +10,8 @@ use crate::sim::{Failure, ensure};
 impl Checker {
     /// An input was logged, as a step or an abort.
     pub(super) fn enter(&mut self, encoding: &[u8], key: &[u8]) -> Result<Input, Failure> {
-        let input = Input::decode(encoding).map_err(|error| Failure::new("inputs are well-formed", error.to_string()))?;
+        let input =
+            Input::decode(encoding).map_err(|error| Failure::new("inputs are well-formed", error.to_string()))?;
         match &input {
             Input::Boot { .. } => {
                 let again = std::mem::replace(&mut self.is_booted, true);
@@ -30,7 +31,10 @@ impl Checker {
 
     fn message(&mut self, reply: ReplyId, payload: &[u8], key: &[u8]) -> Result<(), Failure> {
         let tag = nonce(payload);
-        let sent = self.sent.get(&tag).ok_or_else(|| Failure::new("only what was sent is logged", format!("message {tag}")))?;
+        let sent = self
+            .sent
+            .get(&tag)
+            .ok_or_else(|| Failure::new("only what was sent is logged", format!("message {tag}")))?;
         ensure(sent.key == key, "a key is logged with its message", || format!("message {tag}"))?;
         let wanted = if sent.asker.is_some() { self.books.next_reply } else { ReplyId::NONE };
         ensure(reply == wanted, "replies are numbered without gaps", || format!("message {tag} has reply {reply}"))?;
@@ -58,7 +62,9 @@ impl Checker {
             Some((last_run, _)) => *last_run < run && part == 0,
             None => part == 0,
         };
-        ensure(follows, "parts come in order", || format!("ask {ask}: part {part} of run {run} after {:?}", self.progress.get(&ask)))?;
+        ensure(follows, "parts come in order", || {
+            format!("ask {ask}: part {part} of run {run} after {:?}", self.progress.get(&ask))
+        })?;
         self.coverage.hit_if(part > 0, "several parts of an answer");
         self.progress.insert(ask, (run, part));
         Ok(())
@@ -82,9 +88,16 @@ impl Checker {
 
     fn gone(&mut self, reply: ReplyId) -> Result<(), Failure> {
         const PROMISE: &str = "only askers that have gone are told of";
-        let key = self.books.replies.get(&reply).ok_or_else(|| Failure::new(PROMISE, format!("reply {reply} is not owed")))?;
+        let key = self
+            .books
+            .replies
+            .get(&reply)
+            .ok_or_else(|| Failure::new(PROMISE, format!("reply {reply} is not owed")))?;
         ensure(key.is_empty(), PROMISE, || format!("reply {reply} has a key"))?;
-        let stays = self.waiting.values().any(|waiting| waiting.reply == Some(reply) && !waiting.gone && waiting.run == self.run);
+        let stays = self
+            .waiting
+            .values()
+            .any(|waiting| waiting.reply == Some(reply) && !waiting.gone && waiting.run == self.run);
         ensure(!stays, PROMISE, || format!("the asker of reply {reply} waits"))
     }
 

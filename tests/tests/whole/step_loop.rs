@@ -1,0 +1,253 @@
+//! What the step loop once did wrong, each story by itself. The simulator of `sim.rs` found most of them; here they stay found even when its
+//! plans change.
+
+use seed::image::Limits;
+use seed::message::{Code, Input};
+use seed::object::{Objects, load_blob};
+use seed::record::Record;
+use seed::{Domain, Nanos, PortId, RequestId};
+use tests::sim::cpu::Cpu;
+use tests::sim::host::{Found, Host, Job, new_disk, settings};
+use vm::engine::{Backend, Settings};
+use vm::ledger::Release;
+use vm::memory::Tracker;
+use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Turn};
+
+use persist::store::model::ModelDisk;
+
+struct Machine {
+    disk: ModelDisk,
+    root: seed::Id,
+    settings: Settings,
+    host: Host,
+    log: Vec<Record>,
+    out: Vec<Outgoing>,
+    next: u64,
+    _native: tempfile::TempDir,
+    _cpu: Cpu,
+}
+
+impl Machine {
+    fn boot(limits: Limits) -> Self {
+        let native = tempfile::tempdir().unwrap();
+        let cpu = Cpu::default();
+        let settings = settings(Backend::Cranelift, Tracker::Compare, &native.path().join("native"), &cpu);
+        let (disk, root) = new_disk(1, limits).unwrap();
+        let host = start(&disk, &settings, root, false);
+        cpu.attach(host.machine.body().engine().ticker(), limits.step_cpu());
+        cpu.begin(1000, false);
+        let (log, out) = (Vec::new(), Vec::new());
+        let mut this = Self { disk, root, settings, host, log, out, next: 0, _native: native, _cpu: cpu };
+        this.settle();
+        this
+    }
+
+    /// The process dies, and another one goes on.
+    fn restart(&mut self, new_epoch: bool) {
+        self.disk.kill();
+        self.host = start(&self.disk, &self.settings, self.root, new_epoch);
+        self.settle();
+    }
+
+    /// A message with these operations; who asked.
+    fn send(&mut self, operations: &[u8], key: &[u8]) -> Asker {
+        self.next += 1;
+        let asker = Asker(self.next);
+        let payload = [&self.next.to_le_bytes()[..], operations].concat();
+        let (port, from, key) = (PortId::OWNER, Vec::new(), key.to_vec());
+        self.host.machine.arrive(Arrival::Message { port, from, payload, asker: Some(asker), key });
+        asker
+    }
+
+    /// A port's answer with these operations.
+    fn answer(&mut self, request: u64, more: bool, operations: &[u8]) {
+        let payload = [&[0; 10], operations].concat();
+        self.host.machine.arrive(Arrival::Answer { request: RequestId(request), more, payload });
+    }
+
+    /// Runs until there is nothing to do. What was released since the last time.
+    fn settle(&mut self) -> Vec<Outgoing> {
+        loop {
+            match self.host.machine.turn(Nanos(1)).unwrap() {
+                Turn::Worked => {}
+                Turn::Commit(commit) => {
+                    self.log.extend(commit.batch.records.clone());
+                    self.host.job = Some(Job { commit, is_written: false });
+                    assert!(self.host.write().unwrap());
+                    self.host.job = None;
+                    self.host.machine.committed();
+                }
+                Turn::Release(released) => self.out.extend(released),
+                Turn::Idle(_) => return std::mem::take(&mut self.out),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// The inputs of the log from the `from`th record on, and whether each was aborted.
+    fn inputs(&self, from: usize) -> Vec<(Input, bool)> {
+        let decoded = |record: &Record| match record {
+            Record::Step { input, .. } => Some((Input::decode(input).unwrap(), false)),
+            Record::Abort { input, .. } => Some((Input::decode(input).unwrap(), true)),
+            _ => None,
+        };
+        self.log[from..].iter().filter_map(decoded).collect()
+    }
+}
+
+fn start(disk: &ModelDisk, settings: &Settings, root: seed::Id, new_epoch: bool) -> Host {
+    let Ok(found) = Found::open(disk) else { panic!("the disk cannot be read") };
+    let policy = Policy { settle_delay: Nanos(0), ..Policy::default() };
+    match found.start(disk, settings, policy, root, new_epoch, &|_| Ok(())) {
+        Ok((host, _)) => host,
+        Err(trouble) => panic!("{trouble:?}"),
+    }
+}
+
+fn limits(requests: u64) -> Limits {
+    Limits { stack_bytes: 1 << 16, input_bytes: 1024, requests, ..Limits::default() }
+}
+
+/// Guests need the native stack that their limits promise, and the unoptimised host its own.
+fn with_stack(test: fn()) {
+    std::thread::Builder::new().stack_size(16 << 20).spawn(test).unwrap().join().unwrap();
+}
+
+fn answered(out: &[Outgoing], asker: Asker) -> bool {
+    out.iter().any(|one| matches!(one, Outgoing::Asker(to, AskerNews::Answer { more: false, .. }) if *to == asker))
+}
+
+/// A step that dropped a segment and trapped was taken back in place, and the segment stayed dropped: the next step that used it aborted
+/// where a replay did not. A guest that has dropped something is made anew now.
+#[test]
+fn segments_that_an_aborted_step_dropped_come_back() {
+    with_stack(|| {
+        let mut machine = Machine::boot(limits(8));
+        machine.send(b"m\x01r\x00", b"");
+        machine.send(b"D\x00", b"");
+        let last = machine.send(b"m\x01i\x00r\x00", b"");
+        assert!(answered(&machine.settle(), last));
+        machine.restart(false);
+    });
+}
+
+/// Asking again while a request is answered counted as one more than the limit, and so did a part of an answer that was owed already.
+#[test]
+fn what_a_step_closes_makes_room_for_what_it_opens() {
+    with_stack(|| {
+        let mut machine = Machine::boot(limits(2));
+        machine.send(b"q\x00q\x00l\x00", b"");
+        machine.send(b"", b"");
+        machine.settle();
+        let before = machine.log.len();
+        machine.answer(1, false, b"q\x00L\x00");
+        machine.settle();
+        assert!(matches!(machine.inputs(before)[..], [(Input::Answer { .. }, false)]));
+    });
+}
+
+/// A request number stands for another request once the machine has cancelled and asked anew; an answer that was on its way then went to
+/// the wrong one.
+#[test]
+fn a_late_answer_is_not_one_to_the_next_request_of_that_number() {
+    with_stack(|| {
+        let mut machine = Machine::boot(limits(8));
+        machine.send(b"q\x00r\x00", b"");
+        machine.settle();
+        let before = machine.log.len();
+        machine.send(b"X\x00r\x00", b"");
+        machine.answer(1, true, b"");
+        machine.settle();
+        assert!(matches!(machine.inputs(before)[..], [(Input::Message { .. }, false)]));
+        machine.answer(1, false, b"");
+        machine.settle();
+        assert!(matches!(machine.inputs(before)[..], [_, (Input::Answer { .. }, false)]));
+    });
+}
+
+/// A part of an answer over the limit breaks the request, and the port has to know: its next part went to the next request of that number.
+#[test]
+fn a_port_whose_answer_is_too_long_is_told_to_stop() {
+    with_stack(|| {
+        let mut machine = Machine::boot(limits(8));
+        machine.send(b"q\x00r\x00", b"");
+        machine.settle();
+        let before = machine.log.len();
+        machine.answer(1, true, &[0; 2000]);
+        machine.answer(1, false, b"");
+        let out = machine.settle();
+        let cancelled = Release::Cancel { request: RequestId(1), port: PortId(2) };
+        assert_eq!(out, [Outgoing::Port(PortId(2), cancelled)]);
+        assert!(matches!(machine.inputs(before)[..], [(Input::Broken { code: Code::LIMIT, .. }, false)]));
+    });
+}
+
+/// A break whose words were over the limit of input was not delivered at all, and the request stayed open.
+#[test]
+fn a_break_with_too_many_words_is_delivered_with_fewer() {
+    with_stack(|| {
+        let mut machine = Machine::boot(limits(8));
+        machine.send(b"q\x00r\x00", b"");
+        machine.settle();
+        let before = machine.log.len();
+        let (request, code, text) = (RequestId(1), Code::LOST, "ä".repeat(5000));
+        machine.host.machine.arrive(Arrival::Broken { request, code, text });
+        machine.settle();
+        assert!(matches!(machine.inputs(before)[..], [(Input::Broken { code: Code::LOST, .. }, false)]));
+    });
+}
+
+/// A key longer than a ledger holds ended the process in an assertion.
+#[test]
+fn a_key_that_is_too_long_is_refused() {
+    with_stack(|| {
+        let mut machine = Machine::boot(limits(8));
+        let before = machine.log.len();
+        let asker = machine.send(b"r\x00", &[7; 65]);
+        let out = machine.settle();
+        assert!(
+            matches!(&out[..], [Outgoing::Asker(to, AskerNews::Refused { code: Code::LIMIT, .. })] if *to == asker)
+        );
+        assert_eq!(machine.log.len(), before);
+    });
+}
+
+/// With its window passed, a key came again; the answer to the first message then became the outcome of the second.
+#[test]
+fn an_outcome_belongs_to_a_message_and_not_to_its_key() {
+    with_stack(|| {
+        let mut machine = Machine::boot(Limits { outcomes: 1, ..limits(8) });
+        machine.send(b"", b"key");
+        machine.send(b"", b"other");
+        machine.send(b"", b"key");
+        machine.settle();
+        // The first message is answered, the third still waits: so does who repeats it.
+        machine.send(b"l\x00r\x00", b"");
+        machine.settle();
+        let repeats = machine.send(b"", b"key");
+        assert!(!answered(&machine.settle(), repeats));
+        machine.send(b"l\x00l\x00r\x00", b"");
+        assert!(answered(&machine.settle(), repeats));
+    });
+}
+
+/// An epoch names the image that it starts from; opened on a machine that had gone on since its checkpoint, it named one that was nowhere in
+/// the store.
+#[test]
+fn the_image_that_an_epoch_starts_from_is_in_the_store() {
+    with_stack(|| {
+        let mut machine = Machine::boot(limits(8));
+        machine.send(b"w\x01r\x00", b"");
+        machine.settle();
+        machine.restart(true);
+        machine.send(b"w\x02r\x00", b"");
+        machine.settle();
+        let Ok(found) = Found::open(&machine.disk) else { panic!("the disk cannot be read") };
+        let branch = found.branch.unwrap();
+        assert_eq!(branch.epoch.number, 1);
+        let objects = persist::objects::Shelf::new(std::sync::Arc::new(machine.disk.open()));
+        let image = objects.load(Domain::Object, &branch.epoch.image).unwrap();
+        let image = seed::image::Image::decode(&image).unwrap();
+        assert!(load_blob(&objects, &image.code).is_ok());
+    });
+}
