@@ -36,6 +36,7 @@ use vm::recover::{Recovered, recover};
 use vm::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, StepLoop, Turn};
 
 use crate::clocks::{random, wall_clock};
+use crate::injection::{Side, at_commit};
 use crate::ports;
 use crate::ports::console::{Console, Target};
 
@@ -516,7 +517,8 @@ fn take(step_loop: &mut StepLoop, event: Event) -> Result<(), RunError> {
 
 fn commit_all(mut machine: Machine, queue: &Receiver<Box<Commit>>, events: &Sender<Event>) {
     for commit in queue {
-        let outcome = machine.append(&commit).map(drop);
+        at_commit(Side::Before);
+        let outcome = machine.append(&commit).map(|_| at_commit(Side::After));
         let failed = outcome.is_err();
         let _ = events.send(Event::Committed(outcome));
         if failed {

@@ -8,6 +8,7 @@ mod commands;
 pub mod clocks;
 pub mod control;
 pub mod driver;
+mod injection;
 pub mod ports;
 pub mod report;
 pub mod seeds;

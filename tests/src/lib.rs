@@ -2,4 +2,5 @@
 //!
 //! The tests themselves are one binary, `tests/whole.rs`, a module for each area.
 
+pub mod abide;
 pub mod sim;

@@ -1,5 +1,12 @@
 //! Tests of the whole system, one binary: linking it once is cheaper than linking it for each.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "whole/kills.rs"]
+mod kills;
+#[path = "whole/sqlite.rs"]
+mod sqlite;
+
 #[path = "whole/sim.rs"]
 mod sim;
 #[path = "whole/step_loop.rs"]

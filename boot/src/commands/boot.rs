@@ -16,6 +16,7 @@ use super::{session, start};
 use crate::cli::Boot;
 use crate::clocks::{random, wall_clock};
 use crate::driver::{RunError, exit_on_lost_page, new_epoch};
+use crate::injection::{Side, at_commit};
 use crate::ports;
 use crate::report::{Failure, Paint};
 use crate::seeds::{self, SEED_BYTES_MAX, Terms};
@@ -95,7 +96,9 @@ fn first_turns(body: Body, position: Position, new: &mut NewMachine) -> Result<(
     loop {
         match step_loop.turn(wall_clock()).map_err(fatal)? {
             Turn::Commit(commit) => {
+                at_commit(Side::Before);
                 new.append(&commit).map_err(|error| Failure::Run(RunError::Commit(error)))?;
+                at_commit(Side::After);
                 step_loop.committed();
                 step_loop.stop();
             }
