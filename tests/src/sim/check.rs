@@ -286,6 +286,7 @@ impl Checker {
         ensure(!self.books.again, "a machine is called again when it wants", String::new)?;
         let open = &self.books.requests;
         ensure(open.is_empty(), "a settled request is closed", || format!("{open:?}"))?;
+        self.all_gone_told()?;
         self.all_told()
     }
 

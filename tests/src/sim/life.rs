@@ -511,9 +511,15 @@ impl Life<'_> {
 
     fn rest(&mut self, random: &mut Random) -> Result<(), Failure> {
         self.start(false)?;
+        for _ in 0..random.below(8) {
+            self.arrive(random)?;
+        }
+        self.turns(random)?;
+        self.gone(random)?;
         for _ in 0..REST_TURNS_MAX {
             self.now += 1_000_000;
             let turned = self.turn(random)?;
+            let in_flight = self.host.as_ref().is_some_and(|host| host.job.is_some());
             self.write()?;
             self.report()?;
             let delivered = !self.ports.effects.is_empty();
@@ -528,7 +534,7 @@ impl Life<'_> {
                         host.machine.arrive(answer);
                     } else if let Some(until) = until {
                         self.now = self.now.max(until.0);
-                    } else if !delivered {
+                    } else if !delivered && !in_flight {
                         return Ok(());
                     }
                 }

@@ -122,8 +122,20 @@ pub fn explain(seed: u64, failure: &Failure, native: &Path) -> String {
             report.trace,
         )
     };
+    on_a_guest_thread(explain)
+}
+
+/// Calls `act` on a thread with the native stack that guests need.
+///
+/// # Panics
+/// If there is no such thread, or it panics.
+pub fn on_a_guest_thread<T: Send>(act: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
-        let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, explain);
-        thread.ok().and_then(|thread| thread.join().ok()).unwrap_or_default()
+        let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, act);
+        match thread.map(thread::ScopedJoinHandle::join) {
+            Ok(Ok(done)) => done,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => panic!("no thread: {error}"),
+        }
     })
 }

@@ -1,7 +1,7 @@
 //! Simulated lives. `ABIDE_SIM_SEEDS=100000` lives more of them, `ABIDE_SIM_SEED=42` one, with everything that happens in it.
 
 use tests::sim::plan::Plan;
-use tests::sim::sweep::{explain, sweep};
+use tests::sim::sweep::{explain, on_a_guest_thread, sweep, try_live};
 
 const SEEDS: u64 = 1000;
 
@@ -35,4 +35,17 @@ fn a_plan_follows_from_its_seed() {
     let (one, same, other) = (Plan::new(7), Plan::new(7), Plan::new(8));
     assert_eq!(one.actions, same.actions);
     assert_ne!(one.actions, other.actions);
+}
+
+/// Byte for byte: every event with its time, every record with its cost, every release.
+#[test]
+fn a_life_follows_from_its_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let native = folder.path().join("native");
+    for seed in 0..20 {
+        let plan = Plan::new(seed);
+        let traces = [(); 2].map(|()| on_a_guest_thread(|| try_live(&plan, &native, true).0.trace));
+        assert!(traces[0].len() > 1000, "seed {seed} leaves a trace");
+        assert_eq!(traces[0], traces[1], "seed {seed}");
+    }
 }

@@ -8,6 +8,7 @@ use seed::record::Record;
 use seed::{Domain, Nanos, PortId, RequestId};
 use tests::sim::cpu::Cpu;
 use tests::sim::host::{Found, Host, Job, new_disk, settings};
+use tests::sim::sweep::on_a_guest_thread;
 use vm::engine::{Backend, Settings};
 use vm::ledger::Release;
 use vm::memory::Tracker;
@@ -108,11 +109,6 @@ fn limits(requests: u64) -> Limits {
     Limits { stack_bytes: 1 << 16, input_bytes: 1024, requests, ..Limits::default() }
 }
 
-/// Guests need the native stack that their limits promise, and the unoptimised host its own.
-fn with_stack(test: fn()) {
-    std::thread::Builder::new().stack_size(16 << 20).spawn(test).unwrap().join().unwrap();
-}
-
 fn answered(out: &[Outgoing], asker: Asker) -> bool {
     out.iter().any(|one| matches!(one, Outgoing::Asker(to, AskerNews::Answer { more: false, .. }) if *to == asker))
 }
@@ -121,7 +117,7 @@ fn answered(out: &[Outgoing], asker: Asker) -> bool {
 /// where a replay did not. A guest that has dropped something is made anew now.
 #[test]
 fn segments_that_an_aborted_step_dropped_come_back() {
-    with_stack(|| {
+    on_a_guest_thread(|| {
         let mut machine = Machine::boot(limits(8));
         machine.send(b"m\x01r\x00", b"");
         machine.send(b"D\x00", b"");
@@ -134,7 +130,7 @@ fn segments_that_an_aborted_step_dropped_come_back() {
 /// Asking again while a request is answered counted as one more than the limit, and so did a part of an answer that was owed already.
 #[test]
 fn what_a_step_closes_makes_room_for_what_it_opens() {
-    with_stack(|| {
+    on_a_guest_thread(|| {
         let mut machine = Machine::boot(limits(2));
         machine.send(b"q\x00q\x00l\x00", b"");
         machine.send(b"", b"");
@@ -150,7 +146,7 @@ fn what_a_step_closes_makes_room_for_what_it_opens() {
 /// the wrong one.
 #[test]
 fn a_late_answer_is_not_one_to_the_next_request_of_that_number() {
-    with_stack(|| {
+    on_a_guest_thread(|| {
         let mut machine = Machine::boot(limits(8));
         machine.send(b"q\x00r\x00", b"");
         machine.settle();
@@ -168,7 +164,7 @@ fn a_late_answer_is_not_one_to_the_next_request_of_that_number() {
 /// A part of an answer over the limit breaks the request, and the port has to know: its next part went to the next request of that number.
 #[test]
 fn a_port_whose_answer_is_too_long_is_told_to_stop() {
-    with_stack(|| {
+    on_a_guest_thread(|| {
         let mut machine = Machine::boot(limits(8));
         machine.send(b"q\x00r\x00", b"");
         machine.settle();
@@ -185,7 +181,7 @@ fn a_port_whose_answer_is_too_long_is_told_to_stop() {
 /// A break whose words were over the limit of input was not delivered at all, and the request stayed open.
 #[test]
 fn a_break_with_too_many_words_is_delivered_with_fewer() {
-    with_stack(|| {
+    on_a_guest_thread(|| {
         let mut machine = Machine::boot(limits(8));
         machine.send(b"q\x00r\x00", b"");
         machine.settle();
@@ -200,7 +196,7 @@ fn a_break_with_too_many_words_is_delivered_with_fewer() {
 /// A key longer than a ledger holds ended the process in an assertion.
 #[test]
 fn a_key_that_is_too_long_is_refused() {
-    with_stack(|| {
+    on_a_guest_thread(|| {
         let mut machine = Machine::boot(limits(8));
         let before = machine.log.len();
         let asker = machine.send(b"r\x00", &[7; 65]);
@@ -215,7 +211,7 @@ fn a_key_that_is_too_long_is_refused() {
 /// With its window passed, a key came again; the answer to the first message then became the outcome of the second.
 #[test]
 fn an_outcome_belongs_to_a_message_and_not_to_its_key() {
-    with_stack(|| {
+    on_a_guest_thread(|| {
         let mut machine = Machine::boot(Limits { outcomes: 1, ..limits(8) });
         machine.send(b"", b"key");
         machine.send(b"", b"other");
@@ -235,7 +231,7 @@ fn an_outcome_belongs_to_a_message_and_not_to_its_key() {
 /// the store.
 #[test]
 fn the_image_that_an_epoch_starts_from_is_in_the_store() {
-    with_stack(|| {
+    on_a_guest_thread(|| {
         let mut machine = Machine::boot(limits(8));
         machine.send(b"w\x01r\x00", b"");
         machine.settle();

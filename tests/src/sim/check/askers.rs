@@ -151,4 +151,16 @@ impl Checker {
         }
         Ok(())
     }
+
+    /// No answer is owed to somebody who has gone and cannot come back for it.
+    pub(super) fn all_gone_told(&self) -> Result<(), Failure> {
+        let waits = |reply: &ReplyId| {
+            self.waiting
+                .values()
+                .any(|waiting| waiting.reply == Some(*reply) && waiting.run == self.run && !waiting.gone)
+        };
+        let mut unkeyed = self.books.replies.iter().filter(|(_, key)| key.is_empty());
+        let forgotten = unkeyed.find(|(reply, _)| !waits(reply));
+        ensure(forgotten.is_none(), "a machine is told of askers that have gone", || format!("{forgotten:?}"))
+    }
 }
