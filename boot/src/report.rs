@@ -53,6 +53,22 @@ pub enum Failure {
         /// Which.
         path: PathBuf,
     },
+    /// A seed file that is whole, and holds something else.
+    #[error("{} holds neither a program nor a machine", path.display())]
+    SeedContent {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: seed::LoadError,
+    },
+    /// A seed file, or a machine, has had its terms since it was made.
+    #[error("{} has its own {what} already", path.display())]
+    Settled {
+        /// Which.
+        path: PathBuf,
+        /// What cannot be given to it.
+        what: &'static str,
+    },
     /// A machine could not be booted.
     #[error("booting {} failed", path.display())]
     Boot {
@@ -165,6 +181,8 @@ impl Failure {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            // What cannot be used is the seed: input, and not a machine that is damaged.
+            Self::Boot { source, .. } if source.is_damage() => 1,
             Self::Boot { source, .. } => source.exit_code(),
             Self::Halted(_) => HALTED,
             Self::ChildDied { .. } => INTEGRITY,
@@ -193,7 +211,11 @@ impl Failure {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Boot { source, .. } => source.hint(),
+            Self::Boot { source, .. } => match source.as_ref() {
+                Self::Halted(_) => Some("no machine was made; --limit NAME=VALUE gives its steps more".to_owned()),
+                source if source.is_damage() => None,
+                source => source.hint(),
+            },
             Self::Machine(MachineError::Folder(FolderError::Exists { path })) => {
                 Some(format!("abide start {}", path.display()))
             }

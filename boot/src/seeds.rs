@@ -23,6 +23,24 @@ pub struct Terms<'a> {
     pub limits: &'a [(String, u64)],
 }
 
+impl Terms<'_> {
+    /// Refuses terms for something that was made with terms of its own.
+    ///
+    /// # Errors
+    /// If there are any.
+    pub fn refuse_for(&self, path: &Path) -> Result<(), Failure> {
+        let given = [
+            (self.genesis.is_some(), "genesis data"),
+            (!self.asks.is_empty(), "list of ports to ask for"),
+            (!self.limits.is_empty(), "limits"),
+        ];
+        match given.into_iter().find(|(is_given, _)| *is_given) {
+            Some((_, what)) => Err(Failure::Settled { path: path.to_owned(), what }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Reads a seed file, or makes a seed of a module. The bytes of a pack.
 ///
 /// # Errors
@@ -30,12 +48,17 @@ pub struct Terms<'a> {
 pub fn read(path: &Path, terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
     let bytes = read_file(path)?;
     if pack::is_pack(&bytes) {
+        terms.refuse_for(path)?;
         return Ok(bytes);
     }
     let wasm = if bytes.starts_with(b"\0asm") {
         bytes
     } else if path.extension().is_some_and(|extension| extension == "wat") {
-        wat::parse_bytes(&bytes).map_err(|source| Failure::Wat { path: path.to_owned(), source })?.into_owned()
+        let failed = |mut source: wat::Error| {
+            source.set_path(path);
+            Failure::Wat { path: path.to_owned(), source }
+        };
+        wat::parse_bytes(&bytes).map_err(failed)?.into_owned()
     } else {
         return Err(Failure::NotASeed { path: path.to_owned() });
     };

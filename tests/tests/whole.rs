@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "whole/bad_seeds.rs"]
+mod bad_seeds;
 #[path = "whole/kills.rs"]
 mod kills;
+#[path = "whole/runaways.rs"]
+mod runaways;
 #[path = "whole/sqlite.rs"]
 mod sqlite;
 

@@ -144,7 +144,7 @@ pub enum Release {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Violation {
     /// It is not the encoding of a list of outputs.
-    #[error("malformed output")]
+    #[error("malformed output: {0}")]
     Encoding(#[from] CborError),
     /// It asks under a number that is open.
     #[error("malformed output: request {0} is open already")]

@@ -39,7 +39,10 @@ fn boot(args: &Boot) -> Result<Machine, Failure> {
     let mut new = NewMachine::begin(&args.machine, u64::from_le_bytes(random()?))?;
     let root = new.import(&seed, SEED_BYTES_MAX)?;
     drop(seed);
-    let image = first_image(&mut new, root, &args.grant)?;
+    let image = first_image(&mut new, root, &args.grant).map_err(|error| match error {
+        Failure::Load(source) => Failure::SeedContent { path: args.seed.clone(), source },
+        other => other,
+    })?;
     let epoch = new_epoch(0, random()?, new.identity()?, image.root())?;
     let position = Position {
         end: Seq(0),

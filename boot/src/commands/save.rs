@@ -15,14 +15,18 @@ use crate::clocks::random;
 use crate::driver::Running;
 use crate::ports::console::Target;
 use crate::report::{Failure, Paint};
-use crate::seeds::{self, Terms};
+use crate::seeds::{self, SEED_BYTES_MAX, Terms};
 
 pub(crate) fn run(args: &Save) -> Result<ExitCode, Failure> {
+    let terms = Terms { genesis: args.genesis.as_deref(), asks: &args.ask, limits: &args.limit };
     if args.source.is_dir() {
+        terms.refuse_for(&args.source)?;
         save_machine(&args.source, &args.seed)?;
     } else {
-        let terms = Terms { genesis: args.genesis.as_deref(), asks: &args.ask, limits: &args.limit };
         let seed = seeds::read(&args.source, &terms)?;
+        // Perhaps a seed file that somebody else wrote: what is saved can be booted from.
+        pack::read(&seed, SEED_BYTES_MAX, &|_| false, &mut |_, _| Ok(()))
+            .map_err(|source| Failure::Unpack { path: args.source.clone(), source })?;
         write(&args.seed, &mut |out| out.write_all(&seed).map_err(Into::into))?;
     }
     let shown = args.seed.display().to_string();
