@@ -150,8 +150,9 @@ impl Life<'_> {
             Kind::Report => self.report(),
             Kind::Fail(end) => self.fail(end),
             Kind::FailRead => {
-                self.read_fault = self.disk.counts().reads + 1 + random.below(12);
-                self.disk.fail_read(self.read_fault - 1);
+                let number = self.disk.counts().reads + random.below(12);
+                self.disk.fail_read(number);
+                self.read_fault = self.read_fault.max(number + 1);
                 Ok(())
             }
             Kind::Clock => {
