@@ -201,6 +201,7 @@ impl Failure {
             Self::Run(RunError::Fatal(Fatal::Load(error))) | Self::Load(error) => error.is_damage(),
             Self::Finding(finding) => finding.is_damage(),
             Self::Journal(error) => error.is_damage(),
+            Self::Run(RunError::Commit(error)) => error.is_damage(),
             Self::Pack(seed::pack::WriteError::Load(error)) => error.is_damage(),
             Self::Replay { source, .. } => source.is_damage(),
             _ => false,
@@ -234,7 +235,7 @@ impl Failure {
             Self::Run(RunError::Recover { engine, source: BodyError::Diverged(_) }) => {
                 Some(format!("nothing was changed; the version that ran it used {engine} and can finish it"))
             }
-            Self::Run(RunError::Commit(_)) => {
+            Self::Run(RunError::Commit(error)) if !error.is_damage() => {
                 Some("nothing acknowledged is lost; see that the disk has room, then start it again".to_owned())
             }
             Self::Halted(_) => Some("its state is as before that input; abide log shows what came before".to_owned()),

@@ -123,7 +123,9 @@ impl JournalError {
         match self {
             Self::Store(error) => error.is_damage(),
             Self::Object(error) => error.is_damage(),
-            Self::Format { .. } | Self::NoBranch { .. } | Self::Compression(_) => false,
+            // Every store with a format has the branch that it was booted on.
+            Self::NoBranch { name } => name == MAIN,
+            Self::Format { .. } | Self::Compression(_) => false,
             _ => true,
         }
     }
@@ -150,6 +152,17 @@ pub enum AppendError {
         /// How.
         source: CommitError,
     },
+}
+
+impl AppendError {
+    /// Whether what is on disk is not what was written.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Conflict { .. } => false,
+            Self::Commit { source, .. } => source.store_error().is_damage(),
+        }
+    }
 }
 
 impl Journal {

@@ -79,7 +79,7 @@ pub fn load(reader: &(impl Reader + ?Sized), domain: Domain, id: &Id) -> Result<
     let mut unframed = None;
     let found = reader.get_with(Table::Objects, id.as_bytes(), &mut |frame| unframed = Some(unframe(domain, frame)));
     match (found, unframed) {
-        (Err(source), _) => Err(LoadError::Store { id: *id, source: Box::new(source) }),
+        (Err(source), _) => Err(LoadError::Store { id: *id, is_damage: source.is_damage(), source: Box::new(source) }),
         (Ok(_), None) => Err(LoadError::Missing { domain, id: *id }),
         (Ok(_), Some(Ok(bytes))) => {
             id.verify(domain, &bytes).map_err(|source| LoadError::Damaged { id: *id, source })?;

@@ -90,6 +90,8 @@ pub enum LoadError {
     Store {
         /// Its id.
         id: Id,
+        /// Whether that shows damage of the store.
+        is_damage: bool,
         /// How.
         source: Box<dyn StdError + Send + Sync>,
     },
@@ -99,7 +101,7 @@ impl LoadError {
     /// Whether the store is damaged, as against momentarily out of reach.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        !matches!(self, Self::Store { .. })
+        !matches!(self, Self::Store { is_damage: false, .. })
     }
 }
 

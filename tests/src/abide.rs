@@ -57,6 +57,16 @@ pub fn place() -> TempDir {
     tempfile::Builder::new().prefix("abide-test-").tempdir().expect("a temporary folder can be made")
 }
 
+/// A new folder that need not be on a disk: for what is not about being durable.
+///
+/// # Panics
+/// If there is no room for one.
+#[must_use]
+pub fn place_in_memory() -> TempDir {
+    let memory = tempfile::Builder::new().prefix("abide-test-").tempdir_in("/dev/shm");
+    memory.unwrap_or_else(|_| place())
+}
+
 /// The command `abide` with these arguments, ready to be changed and run. Native code is cached for all tests of this build together.
 pub fn abide<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Command {
     let mut command = Command::new(binary());
@@ -121,6 +131,9 @@ pub fn finish(command: &mut Command) -> Ran {
 /// # Panics
 /// If the system cannot wait.
 pub fn wait(child: &mut Child) -> Option<ExitStatus> {
+    if let Ok(Some(status)) = child.try_wait() {
+        return Some(status);
+    }
     let descriptor = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).expect("a child can be waited for");
     let patience = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
     loop {

@@ -4,6 +4,8 @@
 
 #[path = "whole/bad_seeds.rs"]
 mod bad_seeds;
+#[path = "whole/damage.rs"]
+mod damage;
 #[path = "whole/kills.rs"]
 mod kills;
 #[path = "whole/runaways.rs"]

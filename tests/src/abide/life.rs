@@ -100,16 +100,28 @@ impl Life {
     /// Waits until it can be talked to.
     ///
     /// # Panics
-    /// If that takes too long.
+    /// If that takes too long, or it ends before.
     #[track_caller]
     pub fn talk(&mut self, machine: &Path) -> Talk {
+        match self.talk_unless_ended(machine) {
+            Some(talk) => talk,
+            None => panic!("{} ended by itself: {}", self.what, self.complaints()),
+        }
+    }
+
+    /// Waits until it can be talked to, or has ended.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    #[track_caller]
+    pub fn talk_unless_ended(&mut self, machine: &Path) -> Option<Talk> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             if let Ok(talk) = Talk::with(machine) {
-                return talk;
+                return Some(talk);
             }
-            if let Ok(Some(status)) = self.child.try_wait() {
-                panic!("{} ended by itself: {status}: {}", self.what, self.complaints());
+            if !self.is_running() {
+                return None;
             }
             thread::sleep(Duration::from_millis(2));
         }
