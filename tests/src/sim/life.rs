@@ -1,25 +1,26 @@
 //! One life: a plan carried out, checked all the way, and brought to an end.
 
+mod acts;
+mod ending;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
-use persist::journal::AppendError;
-use persist::store::model::{CommitFault, ModelDisk};
-use persist::store::{CommitError, Reader as _, Store as _, Table};
-use seed::record::{Record, SENDER_KEY_BYTES_MAX};
-use seed::{Domain, Id, Nanos, PortId};
-use vm::body::{Body, SharedObjects};
+use persist::store::model::ModelDisk;
+use seed::record::Record;
+use seed::{Id, Nanos};
+use vm::body::Body;
 use vm::engine::{Backend, Settings};
-use vm::step_loop::{Arrival, Asker, Halt, Outgoing, Turn};
+use vm::step_loop::{Halt, Outgoing, Turn};
 
-use super::check::{Checker, Sent};
+use super::check::Checker;
 use super::coverage::Coverage;
 use super::cpu::Cpu;
 use super::host::{Found, Host, Job, Trouble, new_disk, settings};
-use super::plan::{Action, CommitEnd, Kind, Plan};
+use super::plan::{Action, Kind, Plan};
 use super::ports::Ports;
 use super::random::Random;
-use super::{Failure, chain, ensure, ops, twin};
+use super::{Failure, chain, ensure, twin};
 
 /// Turns after which a machine that should come to rest is stuck.
 const REST_TURNS_MAX: u32 = 4000;
@@ -348,239 +349,6 @@ impl Life<'_> {
         ensure(host.job.is_none(), "everything before a halt is durable", String::new)?;
         self.disk.kill();
         Ok(Turned::Ended)
-    }
-
-    fn arrive(&mut self, random: &mut Random) -> Result<(), Failure> {
-        let Some(host) = &mut self.host else { return Ok(()) };
-        let tag = self.next;
-        self.next += 1;
-        let mut payload = tag.to_le_bytes().to_vec();
-        payload.extend(ops::operations(random));
-        let is_long = random.one_in(50);
-        if is_long {
-            payload.resize(2000, 0);
-        }
-        let asker = (!random.one_in(4)).then_some(Asker(tag));
-        let key = match random.below(40) {
-            0 => vec![b'k'; 65],
-            1..13 => format!("key {}", random.below(KEYS)).into_bytes(),
-            _ => Vec::new(),
-        };
-        let is_refused = is_long || key.len() > SENDER_KEY_BYTES_MAX;
-        let from = if random.one_in(2) { b"somebody".to_vec() } else { Vec::new() };
-        let port = PortId(random.below(4));
-        self.checker.send(tag, Sent { key: key.clone(), asker, is_refused });
-        host.machine.arrive(Arrival::Message { port, from, payload, asker, key });
-        Ok(())
-    }
-
-    fn answer(&mut self, gives_up: bool, random: &mut Random) -> Result<(), Failure> {
-        let Some(host) = &mut self.host else { return Ok(()) };
-        let run = u8::try_from(self.checker.run()).unwrap_or(u8::MAX);
-        let arrival = if gives_up { self.ports.give_up(random) } else { self.ports.answer(random, run, false) };
-        let Some(arrival) = arrival else { return Ok(()) };
-        if let Arrival::Answer { payload, .. } = &arrival
-            && payload.len() > 1000
-        {
-            self.checker.oversize_answer(payload);
-        }
-        host.machine.arrive(arrival);
-        Ok(())
-    }
-
-    fn deliver(&mut self, random: &mut Random) -> Result<(), Failure> {
-        let Some(host) = &mut self.host else { return Ok(()) };
-        for _ in 0..=random.below(3) {
-            if self.ports.effects.is_empty() {
-                break;
-            }
-            let effect = self.ports.effects.remove(random.index(self.ports.effects.len()));
-            self.checker.report(effect);
-            host.machine.delivered(effect, Nanos(self.now));
-        }
-        Ok(())
-    }
-
-    fn gone(&mut self, random: &mut Random) -> Result<(), Failure> {
-        let waiting = self.checker.still_waiting();
-        let Some(host) = self.host.as_mut().filter(|_| !waiting.is_empty()) else { return Ok(()) };
-        let asker = random.pick(&waiting);
-        self.checker.leave(asker);
-        match host.machine.asker_gone(asker) {
-            Ok(()) => Ok(()),
-            Err(_) if self.may_misread() => {
-                self.die("a read failed");
-                Ok(())
-            }
-            Err(fatal) => Err(Failure::new("a machine goes on", chain(&fatal))),
-        }
-    }
-
-    fn clock(&mut self, random: &mut Random) {
-        match random.below(8) {
-            0 => {
-                self.now = self.now.saturating_sub(random.below(3_600_000_000_000)).max(START);
-                self.checker.coverage.hit("clock set back");
-            }
-            1 => self.now += random.below(3_600_000_000_000),
-            _ => self.now += random.below(60_000_000),
-        }
-    }
-
-    fn fail(&mut self, end: CommitEnd) -> Result<(), Failure> {
-        let number = self.disk.counts().commits;
-        self.doomed = number + 1;
-        let fault = match end {
-            CommitEnd::NotDone => CommitFault::NotDone,
-            CommitEnd::UnknownDone => CommitFault::UnknownDone,
-            CommitEnd::UnknownNotDone => CommitFault::UnknownNotDone,
-            CommitEnd::Full => {
-                let used =
-                    self.disk.open().usage().map_err(|error| Failure::new("a disk tells its size", chain(&error)))?;
-                self.disk.set_capacity(Some(used.used_bytes));
-                return Ok(());
-            }
-        };
-        self.disk.fail_commit(number, fault);
-        Ok(())
-    }
-
-    fn write(&mut self) -> Result<(), Failure> {
-        let Some(host) = &mut self.host else { return Ok(()) };
-        let error = match host.write() {
-            Ok(false) => return Ok(()),
-            Ok(true) => {
-                let Some(job) = &host.job else { return Ok(()) };
-                let (batch, is_checkpoint) = (job.commit.batch.clone(), job.commit.checkpoint.is_some());
-                let id = Id::of(Domain::Object, &batch.encode());
-                self.note(|| format!("durable up to seq {}", batch.end()));
-                self.checker.coverage.hit("commit at end: done");
-                return self.checker.ingest(&batch, id, is_checkpoint);
-            }
-            Err(error) => error,
-        };
-        let AppendError::Commit { source, .. } = &error else {
-            return Err(Failure::new("a commit follows on the one before", chain(&error)));
-        };
-        ensure(self.disk.counts().commits <= self.doomed, "a commit is done on a healthy disk", || chain(&error))?;
-        let must_be = match source {
-            CommitError::NotDone { .. } => Some(false),
-            CommitError::Unknown { .. } => None,
-        };
-        self.checker.coverage.hit_if(source.store_error().is_full(), "disk full");
-        self.unsure = host.job.take().map(|job| (job, must_be));
-        self.note(|| chain(&error));
-        let before = self.checker.log.len();
-        self.die("the commit failed");
-        // What a failed commit left is settled by reading, as in every start.
-        self.start(false)?;
-        self.checker.coverage.hit(match (must_be, self.checker.log.len() > before) {
-            (Some(_), _) => "commit at end: not done",
-            (None, true) => "commit at end: unknown, done",
-            (None, false) => "commit at end: unknown, not done",
-        });
-        Ok(())
-    }
-
-    fn report(&mut self) -> Result<(), Failure> {
-        let Some(host) = &mut self.host else { return Ok(()) };
-        if host.job.take_if(|job| job.is_written).is_some() {
-            host.machine.committed();
-            self.note(|| "reported".to_owned());
-        }
-        Ok(())
-    }
-
-    /// No more troubles: the machine comes to rest, stops, and everything about it is checked once more.
-    fn finish(&mut self) -> Result<(), Failure> {
-        self.note(|| "-- to the end".to_owned());
-        let random = &mut Random::new(self.plan.seed ^ 0x656e_6421);
-        self.die("killed at the end");
-        while self.disk.counts().reads < self.read_fault {
-            let _ = self.disk.open().get(Table::Meta, b"format");
-        }
-        self.read_fault = 0;
-        let halts_before = self.halts;
-        self.rest(random)?;
-        if self.halts == halts_before {
-            self.checker.coverage.hit_if(self.halts > 0, "halt that passed");
-            self.checker.rested()?;
-            self.stop(random)?;
-        }
-        self.check_disk()
-    }
-
-    fn rest(&mut self, random: &mut Random) -> Result<(), Failure> {
-        self.start(false)?;
-        for _ in 0..random.below(8) {
-            self.arrive(random)?;
-        }
-        self.turns(random)?;
-        self.gone(random)?;
-        for _ in 0..REST_TURNS_MAX {
-            self.now += 1_000_000;
-            let turned = self.turn(random)?;
-            let in_flight = self.host.as_ref().is_some_and(|host| host.job.is_some());
-            self.write()?;
-            self.report()?;
-            let delivered = !self.ports.effects.is_empty();
-            self.deliver(random)?;
-            match turned {
-                Turned::On => {}
-                Turned::Ended => return Ok(()),
-                Turned::Idle(until) => {
-                    let run = u8::try_from(self.checker.run()).unwrap_or(u8::MAX);
-                    let answer = self.ports.answer(random, run, true);
-                    if let (Some(host), Some(answer)) = (&mut self.host, answer) {
-                        host.machine.arrive(answer);
-                    } else if let Some(until) = until {
-                        self.now = self.now.max(until.0);
-                    } else if !delivered && !in_flight {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        Err(Failure::new("a machine comes to rest", format!("not in {REST_TURNS_MAX} turns")))
-    }
-
-    fn stop(&mut self, random: &mut Random) -> Result<(), Failure> {
-        for _ in 0..REST_TURNS_MAX {
-            if let Some(host) = &mut self.host {
-                host.machine.stop();
-            }
-            if self.turn(random)? == Turned::Ended {
-                return self.checker.stopped(true);
-            }
-            self.write()?;
-            self.report()?;
-            self.deliver(random)?;
-        }
-        Err(Failure::new("a machine stops", format!("not in {REST_TURNS_MAX} turns")))
-    }
-
-    fn check_disk(&mut self) -> Result<(), Failure> {
-        self.die("done");
-        self.start(false)?;
-        let Some(host) = self.host.take() else { return Ok(()) };
-        drop(host);
-        let store = self.disk.open();
-        let epochs = self.checker.log.iter().flat_map(|(batch, ..)| &batch.records).filter_map(|record| match record {
-            Record::Epoch(epoch) => Some(epoch.image),
-            _ => None,
-        });
-        let checkpoint = self.checker.log.iter().rev().find(|(.., is_checkpoint)| *is_checkpoint);
-        twin::verify(&store, epochs.chain(checkpoint.map(|(batch, ..)| batch.root)))?;
-        let objects: SharedObjects = std::sync::Arc::new(persist::objects::Shelf::new(std::sync::Arc::new(store)));
-        twin::replay(&self.settings, SharedObjects::clone(&objects), &self.root, &self.checker)?;
-        if let Some(backend) = self.plan.other_backend {
-            let settings = settings(backend, self.plan.tracker, self.native, &self.cpu);
-            twin::replay(&settings, SharedObjects::clone(&objects), &self.root, &self.checker)?;
-        }
-        if self.plan.restore_always {
-            twin::replay_restored(&self.settings, objects, &self.root, &self.checker)?;
-        }
-        Ok(())
     }
 }
 

@@ -1,0 +1,157 @@
+//! What happens to a machine from outside: messages, answers, deliveries, the disk, the clock.
+
+use persist::journal::AppendError;
+use persist::store::model::CommitFault;
+use persist::store::{CommitError, Store as _};
+use seed::record::SENDER_KEY_BYTES_MAX;
+use seed::{Domain, Id, Nanos, PortId};
+use vm::step_loop::{Arrival, Asker};
+
+use super::{KEYS, Life, START};
+use crate::sim::check::Sent;
+use crate::sim::plan::CommitEnd;
+use crate::sim::random::Random;
+use crate::sim::{Failure, chain, ensure, ops};
+
+impl Life<'_> {
+    pub(super) fn arrive(&mut self, random: &mut Random) -> Result<(), Failure> {
+        let Some(host) = &mut self.host else { return Ok(()) };
+        let tag = self.next;
+        self.next += 1;
+        let mut payload = tag.to_le_bytes().to_vec();
+        payload.extend(ops::operations(random));
+        let is_long = random.one_in(50);
+        if is_long {
+            payload.resize(2000, 0);
+        }
+        let asker = (!random.one_in(4)).then_some(Asker(tag));
+        let key = match random.below(40) {
+            0 => vec![b'k'; 65],
+            1..13 => format!("key {}", random.below(KEYS)).into_bytes(),
+            _ => Vec::new(),
+        };
+        let is_refused = is_long || key.len() > SENDER_KEY_BYTES_MAX;
+        let from = if random.one_in(2) { b"somebody".to_vec() } else { Vec::new() };
+        let port = PortId(random.below(4));
+        self.checker.send(tag, Sent { key: key.clone(), asker, is_refused });
+        host.machine.arrive(Arrival::Message { port, from, payload, asker, key });
+        Ok(())
+    }
+
+    pub(super) fn answer(&mut self, gives_up: bool, random: &mut Random) -> Result<(), Failure> {
+        let Some(host) = &mut self.host else { return Ok(()) };
+        let run = u8::try_from(self.checker.run()).unwrap_or(u8::MAX);
+        let arrival = if gives_up { self.ports.give_up(random) } else { self.ports.answer(random, run, false) };
+        let Some(arrival) = arrival else { return Ok(()) };
+        if let Arrival::Answer { payload, .. } = &arrival
+            && payload.len() > 1000
+        {
+            self.checker.oversize_answer(payload);
+        }
+        host.machine.arrive(arrival);
+        Ok(())
+    }
+
+    pub(super) fn deliver(&mut self, random: &mut Random) -> Result<(), Failure> {
+        let Some(host) = &mut self.host else { return Ok(()) };
+        for _ in 0..=random.below(3) {
+            if self.ports.effects.is_empty() {
+                break;
+            }
+            let effect = self.ports.effects.remove(random.index(self.ports.effects.len()));
+            self.checker.report(effect);
+            host.machine.delivered(effect, Nanos(self.now));
+        }
+        Ok(())
+    }
+
+    pub(super) fn gone(&mut self, random: &mut Random) -> Result<(), Failure> {
+        let waiting = self.checker.still_waiting();
+        let Some(host) = self.host.as_mut().filter(|_| !waiting.is_empty()) else { return Ok(()) };
+        let asker = random.pick(&waiting);
+        self.checker.leave(asker);
+        match host.machine.asker_gone(asker) {
+            Ok(()) => Ok(()),
+            Err(_) if self.may_misread() => {
+                self.die("a read failed");
+                Ok(())
+            }
+            Err(fatal) => Err(Failure::new("a machine goes on", chain(&fatal))),
+        }
+    }
+
+    pub(super) fn clock(&mut self, random: &mut Random) {
+        match random.below(8) {
+            0 => {
+                self.now = self.now.saturating_sub(random.below(3_600_000_000_000)).max(START);
+                self.checker.coverage.hit("clock set back");
+            }
+            1 => self.now += random.below(3_600_000_000_000),
+            _ => self.now += random.below(60_000_000),
+        }
+    }
+
+    pub(super) fn fail(&mut self, end: CommitEnd) -> Result<(), Failure> {
+        let number = self.disk.counts().commits;
+        self.doomed = number + 1;
+        let fault = match end {
+            CommitEnd::NotDone => CommitFault::NotDone,
+            CommitEnd::UnknownDone => CommitFault::UnknownDone,
+            CommitEnd::UnknownNotDone => CommitFault::UnknownNotDone,
+            CommitEnd::Full => {
+                let used =
+                    self.disk.open().usage().map_err(|error| Failure::new("a disk tells its size", chain(&error)))?;
+                self.disk.set_capacity(Some(used.used_bytes));
+                return Ok(());
+            }
+        };
+        self.disk.fail_commit(number, fault);
+        Ok(())
+    }
+
+    pub(super) fn write(&mut self) -> Result<(), Failure> {
+        let Some(host) = &mut self.host else { return Ok(()) };
+        let error = match host.write() {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                let Some(job) = &host.job else { return Ok(()) };
+                let (batch, is_checkpoint) = (job.commit.batch.clone(), job.commit.checkpoint.is_some());
+                let id = Id::of(Domain::Object, &batch.encode());
+                self.note(|| format!("durable up to seq {}", batch.end()));
+                self.checker.coverage.hit("commit at end: done");
+                return self.checker.ingest(&batch, id, is_checkpoint);
+            }
+            Err(error) => error,
+        };
+        let AppendError::Commit { source, .. } = &error else {
+            return Err(Failure::new("a commit follows on the one before", chain(&error)));
+        };
+        ensure(self.disk.counts().commits <= self.doomed, "a commit is done on a healthy disk", || chain(&error))?;
+        let must_be = match source {
+            CommitError::NotDone { .. } => Some(false),
+            CommitError::Unknown { .. } => None,
+        };
+        self.checker.coverage.hit_if(source.store_error().is_full(), "disk full");
+        self.unsure = host.job.take().map(|job| (job, must_be));
+        self.note(|| chain(&error));
+        let before = self.checker.log.len();
+        self.die("the commit failed");
+        // What a failed commit left is settled by reading, as in every start.
+        self.start(false)?;
+        self.checker.coverage.hit(match (must_be, self.checker.log.len() > before) {
+            (Some(_), _) => "commit at end: not done",
+            (None, true) => "commit at end: unknown, done",
+            (None, false) => "commit at end: unknown, not done",
+        });
+        Ok(())
+    }
+
+    pub(super) fn report(&mut self) -> Result<(), Failure> {
+        let Some(host) = &mut self.host else { return Ok(()) };
+        if host.job.take_if(|job| job.is_written).is_some() {
+            host.machine.committed();
+            self.note(|| "reported".to_owned());
+        }
+        Ok(())
+    }
+}
