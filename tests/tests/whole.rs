@@ -1,9 +1,12 @@
 //! Tests of the whole system, one binary: linking it once is cheaper than linking it for each.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "tests say what they have covered, and what they have not run")]
 
 #[path = "whole/bad_seeds.rs"]
 mod bad_seeds;
+#[path = "whole/copies.rs"]
+mod copies;
 #[path = "whole/damage.rs"]
 mod damage;
 #[path = "whole/kills.rs"]
