@@ -482,6 +482,38 @@ pub enum Flaw {
         /// Where.
         page: u64,
     },
+    /// A page of a tree.
+    #[error("page {page} of data.mdb has an impossible {field}")]
+    Page {
+        /// Which page.
+        page: u64,
+        /// What of it.
+        field: &'static str,
+    },
+    /// A page with two owners.
+    #[error("page {page} of data.mdb is used twice")]
+    UsedTwice {
+        /// Which page.
+        page: u64,
+    },
+    /// A page that is neither in a tree nor in the list of free pages.
+    #[error("page {page} of data.mdb is neither used nor free")]
+    Unused {
+        /// Which page.
+        page: u64,
+    },
+    /// A tree that is larger or smaller than its record says.
+    #[error("{tree} should have {expected} {what} and has {found}")]
+    Tally {
+        /// Which tree.
+        tree: &'static str,
+        /// What was counted.
+        what: &'static str,
+        /// What the record says.
+        expected: u64,
+        /// What there is.
+        found: u64,
+    },
     /// A table that every store has.
     #[error("table {0} is missing")]
     NoTable(Table),

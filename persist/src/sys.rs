@@ -500,6 +500,22 @@ pub(crate) struct WriteTxn<'e> {
 }
 
 impl WriteTxn<'_> {
+    /// Shows the file to `look` as it lies in the map, from its first to its last page, before this transaction changes anything;
+    /// none where the map's beginning is unknown.
+    pub(crate) fn look<T>(&mut self, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let call = self.env.enter();
+        let base = self.env.base.load(Ordering::Relaxed);
+        let bytes = (self.env.info().last_page + 1).checked_mul(self.env.page_bytes)?;
+        if base == 0 || bytes > self.env.map_bytes.load(Ordering::Relaxed) {
+            return None;
+        }
+        // SAFETY: the bytes lie in the read-only map, which stays where it is while this transaction has its turn. Only a write
+        // transaction writes to the file, and this one does not while it is borrowed. That a file may end before its map does is
+        // a signal, which is named like those inside LMDB.
+        let map = unsafe { std::slice::from_raw_parts(base as *const u8, bytes) };
+        Some(call.visit(|| look(map)))
+    }
+
     pub(crate) fn put(&mut self, table: usize, key: &[u8], value: &[u8]) -> Result<(), Code> {
         let _call = self.env.enter();
         let table = self.table(table)?;

@@ -3,6 +3,8 @@
 //! LMDB is fast and safe against crashes and power cuts, and trusts its file blindly. Around it this module adds what it lacks:
 //!
 //! * The file is judged with ordinary reads before it is mapped (`header`); a short or nonsensical one is damage, not a signal.
+//! * The pages that a commit makes LMDB calculate with are judged before it does (`pages`, `trees`): a wrong offset in one of them
+//!   could make it write outside its own memory.
 //! * What LMDB only notices by dying is turned into exit 3 that names the store (`crate::sys`).
 //! * Full maps grow unseen, between transactions; a full disk is told from a broken one by `statvfs`, as LMDB calls both EIO.
 //! * After a failed commit nothing works any more until the store is opened again.
@@ -11,6 +13,8 @@
 //! It never opens `lock.mdb` itself (closing it would drop LMDB's locks), and it verifies no value: the layers above do.
 
 mod header;
+mod pages;
+mod trees;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,12 +22,14 @@ use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Cause, CommitError, Entry, Flaw, Reader, Store, StoreError, Table, Usage, Visit, Writes, check_key};
-use crate::sys::{Claim, Code, Env, EnvOptions, ReadTxn};
+use crate::sys::{Claim, Code, Env, EnvOptions, ReadTxn, WriteTxn};
+use pages::{FileSource, MapSource};
+use trees::Known;
 
 /// The store's file in a machine folder.
 pub const DATA_FILE: &str = "data.mdb";
@@ -33,6 +39,10 @@ const MAP_BYTES_DEFAULT: u64 = 64 << 30;
 
 /// How long a commit waits for readers when the map must grow.
 const GROWTH_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a check of a file is begun anew because another process has written it meanwhile.
+const OPENING_TRIES: u32 = 100;
+const WALK_TRIES: u32 = 3;
 
 /// How to open a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +70,7 @@ struct Shared {
     read_only: bool,
     unlocked: bool,
     poisoned: AtomicBool,
+    known: Mutex<Known>,
 }
 
 impl LmdbStore {
@@ -71,7 +82,8 @@ impl LmdbStore {
         let failed = |cause| StoreError::Create { path: folder.to_owned(), cause };
         let file = new_file(&folder.join(DATA_FILE)).map_err(|error| failed(Cause::Io(error)))?;
         let claim = claim(&file, folder)?;
-        open_env(folder, options, claim, Access::Write, rustix::param::page_size(), 0).map_err(failed)
+        let shape = Shape { page_bytes: rustix::param::page_size(), needed: 0, known: Known::default() };
+        open_env(folder, options, claim, Access::Write, shape).map_err(failed)
     }
 
     /// Opens the store of `folder` for reading and writing. The caller holds the folder's lock.
@@ -110,7 +122,9 @@ impl LmdbStore {
         let header = header::check(&file).map_err(failed)?;
         let page_bytes = usize::try_from(header.page_bytes).unwrap_or(usize::MAX);
         let needed = (header.last_page + 1) * header.page_bytes;
-        open_env(folder, options, claim, access, page_bytes, needed).map_err(failed)
+        let source = FileSource { file: &file, page_bytes };
+        let known = trees::steady(&source, OPENING_TRIES, trees::check_opening).map_err(failed)?;
+        open_env(folder, options, claim, access, Shape { page_bytes, needed, known }).map_err(failed)
     }
 
     /// Whether this reader could not register itself: a running writer may then reuse pages under a long read, which shows as
@@ -128,13 +142,14 @@ impl LmdbStore {
         self.shared.copy(folder, true)
     }
 
-    /// Walks every table, reading every byte: keys ascend, and there are as many as the header says. Run it in a child process, as
-    /// damage may show as a signal (which ends the child with exit code 3).
+    /// Checks every page (`trees::check_all`), then walks every table as a reader does, reading every byte: keys ascend, and there are
+    /// as many as the header says. Run it in a child process, as damage may show as a signal (which ends the child with exit code 3).
     ///
     /// # Errors
     /// [`StoreError`] with [`StoreError::is_damage`] for the first flaw.
     pub fn walk(&self) -> Result<Walk, StoreError> {
         let view = View::new(&self.shared)?;
+        self.shared.check_pages().map_err(|cause| StoreError::Snapshot { path: self.shared.folder.clone(), cause })?;
         let mut walk = Walk::default();
         for table in Table::ALL {
             let damaged =
@@ -180,6 +195,14 @@ enum Access {
     ReadUnlocked,
 }
 
+/// What is known of a file before it is opened.
+struct Shape {
+    page_bytes: usize,
+    /// Bytes up to the end of its last page.
+    needed: u64,
+    known: Known,
+}
+
 fn claim(file: &File, folder: &Path) -> Result<Claim, StoreError> {
     let path = folder.to_owned();
     match file.metadata() {
@@ -188,16 +211,9 @@ fn claim(file: &File, folder: &Path) -> Result<Claim, StoreError> {
     }
 }
 
-fn open_env(
-    folder: &Path,
-    options: &Options,
-    claim: Claim,
-    access: Access,
-    page_bytes: usize,
-    needed: u64,
-) -> Result<LmdbStore, Cause> {
+fn open_env(folder: &Path, options: &Options, claim: Claim, access: Access, shape: Shape) -> Result<LmdbStore, Cause> {
     // The map size the file records is not used: a flipped bit there must not matter.
-    let map_bytes = map_for(options.map_bytes, needed.saturating_add(1 << 20));
+    let map_bytes = map_for(options.map_bytes, shape.needed.saturating_add(1 << 20));
     let read_only = access != Access::Write;
     let unlocked = access == Access::ReadUnlocked;
     let names = Table::ALL.map(Table::name);
@@ -209,13 +225,14 @@ fn open_env(
             unlocked,
             map_bytes,
             readers: options.readers,
-            page_bytes,
+            page_bytes: shape.page_bytes,
             tables: &names,
         },
         claim,
     )
     .map_err(|code| cause_of(code, folder, 1 << 20))?;
-    let shared = Shared { env, folder: folder.to_owned(), read_only, unlocked, poisoned: AtomicBool::new(false) };
+    let (poisoned, known) = (AtomicBool::new(false), Mutex::new(shape.known));
+    let shared = Shared { env, folder: folder.to_owned(), read_only, unlocked, poisoned, known };
     Ok(LmdbStore { shared: Arc::new(shared) })
 }
 
@@ -296,9 +313,34 @@ impl Shared {
         StoreError::Read { path: self.folder.clone(), table, cause: cause_of(code, &self.folder, 0) }
     }
 
+    /// Checks every page of the newest state, or of a newer one. Call it while a read transaction keeps that state as it is.
+    fn check_pages(&self) -> Result<(), Cause> {
+        let file = File::open(self.folder.join(DATA_FILE)).map_err(Cause::Io)?;
+        let source = FileSource { file: &file, page_bytes: self.env.page_bytes() };
+        let report = trees::steady(&source, WALK_TRIES, trees::check_all)?;
+        tracing::debug!(?report, folder = %self.folder.display(), "checked every page of the store");
+        Ok(())
+    }
+
+    /// Checks what a commit of `changes` will use.
+    fn check_commit(&self, txn: &mut WriteTxn<'_>, changes: &[&super::Change]) -> Result<(), Cause> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let page_bytes = self.env.page_bytes();
+        let checked = txn.look(|map| trees::check_commit(&MapSource { map, page_bytes }, &mut known, changes));
+        checked.unwrap_or_else(|| {
+            let file = File::open(self.folder.join(DATA_FILE)).map_err(Cause::Io)?;
+            trees::check_commit(&FileSource { file: &file, page_bytes }, &mut known, changes)
+        })
+    }
+
     fn copy(&self, folder: &Path, compact: bool) -> Result<(), StoreError> {
         self.check_usable()?;
         let failed = |cause| StoreError::Copy { path: self.folder.clone(), to: folder.to_owned(), cause };
+        if compact {
+            // LMDB copies the pages of a compact copy through memory of its own, one by one, as it does before it writes to them.
+            let _state = self.begin()?;
+            self.check_pages().map_err(failed)?;
+        }
         let path = folder.join(DATA_FILE);
         let file = new_file(&path).map_err(|error| failed(Cause::Io(error)))?;
         let written = self.env.copy(file.as_fd(), compact).map_err(|code| cause_of(code, folder, 1 << 20));
@@ -312,18 +354,27 @@ impl Shared {
     }
 
     /// Writes and commits once. `Err((true, _))`: the commit itself failed.
-    fn try_commit(&self, changes: &[&super::Change]) -> Result<(), (bool, Code)> {
-        let mut txn = self.env.write().map_err(|code| (false, code))?;
+    fn try_commit(&self, changes: &[&super::Change]) -> Result<(), (bool, Refusal)> {
+        let refused = |code| (false, Refusal::Engine(code));
+        let mut txn = self.env.write().map_err(refused)?;
+        self.check_commit(&mut txn, changes).map_err(|cause| (false, Refusal::Check(cause)))?;
         for change in changes {
             let table = change.table.index();
             match &change.value {
                 Some(value) => txn.put(table, &change.key, value),
                 None => txn.delete(table, &change.key),
             }
-            .map_err(|code| (false, code))?;
+            .map_err(refused)?;
         }
-        txn.commit().map_err(|code| (true, code))
+        txn.commit().map_err(|code| (true, Refusal::Engine(code)))
     }
+}
+
+/// Why a commit was not made.
+enum Refusal {
+    Engine(Code),
+    /// What it would have used is damaged.
+    Check(Cause),
 }
 
 impl Reader for LmdbStore {
@@ -356,11 +407,14 @@ impl Store for LmdbStore {
             let (committing, cause) = match shared.try_commit(&changes) {
                 Ok(()) => return Ok(()),
                 // LMDB finds that out before it writes a meta page: nothing has happened, even inside its commit.
-                Err((_, Code::MAP_FULL)) => match shared.grow() {
+                Err((_, Refusal::Engine(Code::MAP_FULL))) => match shared.grow() {
                     Ok(()) => continue,
                     Err(cause) => (false, cause),
                 },
-                Err((committing, code)) => (committing, cause_of(code, &shared.folder, writes.bytes())),
+                Err((committing, Refusal::Engine(code))) => {
+                    (committing, cause_of(code, &shared.folder, writes.bytes()))
+                }
+                Err((committing, Refusal::Check(cause))) => (committing, cause),
             };
             shared.poisoned.store(true, Ordering::Release);
             let source = StoreError::Commit { path: shared.folder.clone(), cause };
