@@ -5,7 +5,7 @@
 //! `i` of the bitmap says that child `i` is present, and ids follow in that order. A memory's root is the id of its top node, or
 //! nothing if all its pages are zero.
 //!
-//! A fan-out of 64 was chosen by `cargo bench -p tests` (docs/bench.md): wide enough that 4 GiB has four levels, narrow enough
+//! A fan-out of 64 (`cargo bench -- choices` compares it with others): wide enough that 4 GiB has four levels, narrow enough
 //! that hashing the path above one page costs less than hashing the page twice.
 //!
 //! Nodes are loaded when first needed and stay in memory; [`PageTree::root`] hashes the changed ones, [`PageTree::take_unsaved`]
