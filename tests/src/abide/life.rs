@@ -159,6 +159,12 @@ impl Life {
         self.rest()
     }
 
+    /// Waits until a process that is dying is dead, and so has given back its lock; its socket closes a moment earlier.
+    pub fn see_dead(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Ends it as `^C` does. What became of it, and the lines that were not read yet.
     ///
     /// # Panics

@@ -144,6 +144,7 @@ fn perform(machine: &Path, script: &[String], kills: &[usize]) -> (Vec<Answer>, 
                 Ok(answer) => break answer,
                 Err(_) => {
                     deaths += 1;
+                    life.see_dead();
                     life = Life::start(machine);
                     talk = life.talk(machine);
                 }
