@@ -53,7 +53,8 @@ const FLAG_RUN: u16 = 1;
 const FLAG_RECORD: u16 = 2;
 /// The tree of free pages has numbers as keys; all others compare bytes.
 const TREE_OF_NUMBERS: u16 = 8;
-/// Twice this deep and LMDB's cursors would overflow; a tree this deep needs more pages than a file can have.
+/// LMDB's cursors hold 32 levels, and a commit may add one. A page has room for seven of the longest keys, so that no file is large
+/// enough for a tree this deep.
 const DEPTH_MAX: u16 = 24;
 /// The largest page LMDB makes, in units of two bytes and of bits of a u64.
 const STARTS: usize = 32768 / 2 / 64;

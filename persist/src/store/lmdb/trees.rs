@@ -10,13 +10,16 @@
 //!   key lets LMDB merge and move nodes between pages near it, so before the first removal all of that table is checked, once.
 //! * [`check_all`]: every page, used exactly once or free, in the numbers that the records say. This is `abide verify`.
 //!
-//! Guaranteed, for a file damaged in any way before it was opened: no commit makes LMDB calculate with an offset, size, count,
-//! depth or page number out of bounds, of a page that [`check_commit`] has not seen or LMDB has not written since.
+//! Guaranteed, for a file damaged in any way before it was opened, as long as each of its pages has one owner: whatever page a commit
+//! makes LMDB follow has been checked, or LMDB has written it since from what was. No offset, size, count, depth or page number in
+//! it leads out of the page, the file or LMDB's own memory.
 //!
-//! Not guaranteed: that each page has only one owner (a commit sees too few pages to know), so that a damaged list of free pages or a
-//! run's number may still let a commit overwrite a page that is in use, which then shows as damage; pages that change under a running
-//! machine after they were checked; keys and values, which the layers above verify. Readers do not write: bad offsets they meet
-//! end in `crate::sys`. Only [`check_all`] and those layers see a page that is whole and not the one that was meant.
+//! Not guaranteed, as a commit sees too few pages to know: that each page has one owner. A list of free pages that names a page in
+//! use, or a child or a run that is a page of another owner, is found by [`check_all`]; by an opening only near the roots. A commit
+//! may then overwrite the page, which shows as damage later, or LMDB meets a page it has just made where it expects the one that
+//! was checked; its own assertion (exit 3) is what usually ends that. Nor are pages safe that change under a running machine after
+//! they were checked. Keys, values and pages that are whole but not the ones that were meant are the business of the layers above,
+//! which verify them. Readers do not write: a bad offset they meet ends in `crate::sys`.
 
 #![forbid(unsafe_code)]
 
@@ -102,19 +105,23 @@ pub(super) fn check_opening(source: &dyn Source) -> Result<Known, Cause> {
     let snapshot = Snapshot::read(source)?;
     let tables = Tables::read(source, &snapshot)?;
     let mut known = Known::default();
-    for (_, tree) in &tables.trees {
-        check_top(source, &snapshot, tree)?;
-        Descent::new(source, &snapshot, *tree).check(&[0xff; KEY_BYTES_MAX])?;
-    }
     let mut walk = Walk::new(source, &snapshot, Content::FreePages);
     walk.claims = Some(Claims::new(snapshot.last_page));
     walk.known = Some(&mut known.pages);
     walk.budget = OPENING_PAGES_FREE;
     walk.tree(&snapshot.free_pages)?;
-    if walk.budget > 0 {
-        let (listed, found) = (walk.listed, walk.tally);
+    let (listed, found, finished) = (walk.listed, walk.tally, walk.budget > 0);
+    let mut claims = walk.claims.unwrap_or_default();
+    if finished {
         check_sum(&snapshot, &tables, listed, &found)?;
         known.free_pages = true;
+    }
+    if snapshot.tables.depth > 0 {
+        claims.add(snapshot.tables.root)?;
+    }
+    for (_, tree) in &tables.trees {
+        check_top(source, &snapshot, tree, &mut claims)?;
+        Descent::new(source, &snapshot, *tree).check(&[0xff; KEY_BYTES_MAX])?;
     }
     Ok(known)
 }
@@ -231,11 +238,12 @@ fn check_sum(snapshot: &Snapshot, tables: &Tables, listed: u64, free_pages: &Tal
     Err(Cause::Damage(Flaw::Tally { tree: "data.mdb", what: "pages", expected, found }))
 }
 
-/// The upper levels of a tree, as far as they are few pages.
-fn check_top(source: &dyn Source, snapshot: &Snapshot, tree: &Tree) -> Result<(), Cause> {
+/// The upper levels of a tree, as far as they are few pages, which nobody else may have.
+fn check_top(source: &dyn Source, snapshot: &Snapshot, tree: &Tree, claims: &mut Claims) -> Result<(), Cause> {
     let mut open = VecDeque::from_iter((tree.depth > 0).then_some((tree.root, tree.depth)));
     for _ in 0..OPENING_PAGES_TABLE {
         let Some((number, depth)) = open.pop_front() else { break };
+        claims.add(number)?;
         let page = Page::check(source, number, depth == 1, Content::Entries)?;
         for slot in 0..if depth > 1 { page.count } else { 0 } {
             let child = page.child(slot);
