@@ -11,25 +11,26 @@
 //! | `[2, id, more, payload]` | machine | an answer, or a part of one |
 //! | `[3, id, code, text]` | machine | refused |
 //! | `[4, id]` | machine | durable, and no answer will come |
+//! | `[5]` | machine, last | whatever has not been answered above never reached the machine |
 //!
 //! A frame is at most 1 GiB and 64 KiB. At most 64 clients are served at a time; a client has at most 256 messages under way, and all clients
 //! together 256 MiB of them (or one message, if it is larger): the next is read when one is answered.
 
+mod client;
+mod server;
+
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::PathBuf;
 
 use persist::folder::Folder;
 use seed::cbor::{CborError, Reader, Writer};
 use seed::message::Code;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
-use tracing::debug;
 use vm::step_loop::AskerNews;
 
-use crate::driver::Handle;
+pub use client::Client;
+pub use server::Service;
 
 /// The version of the protocol.
 pub const VERSION: u64 = 1;
@@ -66,184 +67,6 @@ fn runtime_folder() -> io::Result<PathBuf> {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
     Ok(path)
-}
-
-/// The listening end, removed from the file system when it is dropped.
-pub struct Listener {
-    listener: UnixListener,
-    path: PathBuf,
-}
-
-impl Listener {
-    /// Listens for a machine that this process has locked. Must be called within a runtime.
-    ///
-    /// # Errors
-    /// If the socket cannot be made.
-    pub fn bind(folder: &Folder) -> io::Result<Self> {
-        let path = socket_path(folder)?;
-        // Left over from a holder that was killed: the lock says that nobody else listens.
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path })
-    }
-
-    /// Serves clients until the runtime ends.
-    pub async fn serve(self, handle: Handle) {
-        let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
-        let room = Arc::new(Semaphore::new(UNDER_WAY_KIB_MAX as usize));
-        loop {
-            let Ok(place) = Arc::clone(&clients).acquire_owned().await else { return };
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let (handle, room) = (handle.clone(), Arc::clone(&room));
-                    tokio::spawn(async move {
-                        let _place = place;
-                        if let Err(error) = serve_client(stream, handle, room).await {
-                            debug!(%error, "a control client has gone");
-                        }
-                    });
-                }
-                Err(error) => {
-                    debug!(%error, "accepting a control client failed");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-async fn serve_client(stream: UnixStream, handle: Handle, room: Arc<Semaphore>) -> io::Result<()> {
-    if stream.peer_cred()?.uid() != rustix::process::getuid().as_raw() {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user's client"));
-    }
-    let (mut reader, mut writer) = stream.into_split();
-    greet(&mut reader, &mut writer).await?;
-    let (frames, mut outgoing) = mpsc::channel::<Vec<u8>>(16);
-    let write = tokio::spawn(async move {
-        while let Some(frame) = outgoing.recv().await {
-            if write_frame(&mut writer, &frame).await.is_err() {
-                return;
-            }
-        }
-    });
-    let slots = Arc::new(Semaphore::new(UNDER_WAY_MAX));
-    let mut under_way = tokio::task::JoinSet::new();
-    let served = loop {
-        let frame = match read_frame(&mut reader, FRAME_BYTES_MAX).await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
-        };
-        let (id, key, payload) = match decode_send(&frame) {
-            Ok(send) => send,
-            Err(error) => break Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-        };
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break Ok(()) };
-        let kib = u32::try_from(frame.len() / 1024 + 1).unwrap_or(u32::MAX).min(UNDER_WAY_KIB_MAX);
-        let Ok(taken) = Arc::clone(&room).acquire_many_owned(kib).await else { break Ok(()) };
-        let (frames, handle) = (frames.clone(), handle.clone());
-        under_way.spawn(async move {
-            let _held = (slot, taken);
-            pass_on(id, key, payload, &handle, &frames).await;
-        });
-        while under_way.try_join_next().is_some() {}
-    };
-    // A client that has gone wants nothing any more.
-    under_way.shutdown().await;
-    write.abort();
-    served
-}
-
-/// Sends one message into the machine and its news back.
-async fn pass_on(id: u64, key: Vec<u8>, payload: Vec<u8>, handle: &Handle, frames: &mpsc::Sender<Vec<u8>>) {
-    let (sender, mut news) = mpsc::unbounded_channel();
-    let mut asking = Asking { handle, asker: Some(handle.send(payload, key, sender)) };
-    while let Some(one) = news.recv().await {
-        let (frame, is_last) = encode_news(id, &one);
-        if is_last {
-            asking.asker = None;
-        }
-        if frames.send(frame).await.is_err() || is_last {
-            return;
-        }
-    }
-}
-
-/// Tells the machine that an asker has gone before its last news, however its task ends.
-struct Asking<'a> {
-    handle: &'a Handle,
-    asker: Option<vm::step_loop::Asker>,
-}
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        if let Some(asker) = self.asker {
-            self.handle.forget(asker);
-        }
-    }
-}
-
-/// A client's end.
-pub struct Client {
-    stream: UnixStream,
-    next: u64,
-}
-
-impl Client {
-    /// Connects to the process that runs a machine.
-    ///
-    /// # Errors
-    /// If nobody listens.
-    pub async fn connect(folder: &Folder) -> io::Result<Self> {
-        let path = socket_path(folder)?;
-        let mut stream = UnixStream::connect(&path).await?;
-        if stream.peer_cred()?.uid() != rustix::process::getuid().as_raw() {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the socket is another user's"));
-        }
-        let (mut reader, mut writer) = stream.split();
-        greet(&mut reader, &mut writer).await?;
-        Ok(Self { stream, next: 1 })
-    }
-
-    /// Sends a message; `take` gets the news until the last.
-    ///
-    /// # Errors
-    /// If the line breaks before.
-    pub async fn send(
-        &mut self,
-        key: &[u8],
-        payload: &[u8],
-        take: &mut (dyn FnMut(AskerNews) + Send),
-    ) -> io::Result<()> {
-        let id = self.next;
-        self.next += 1;
-        let mut frame = Writer::new();
-        frame.array(4).uint(1).uint(id).bytes(key).bytes(payload);
-        write_frame(&mut self.stream, &frame.finish()).await?;
-        loop {
-            let frame = read_frame(&mut self.stream, FRAME_BYTES_MAX)
-                .await?
-                .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-            let (of, news, is_last) =
-                decode_news(&frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            if of == id {
-                take(news);
-                if is_last {
-                    return Ok(());
-                }
-            }
-        }
-    }
 }
 
 async fn greet(reader: &mut (impl AsyncReadExt + Unpin), writer: &mut (impl AsyncWriteExt + Unpin)) -> io::Result<()> {
@@ -329,10 +152,26 @@ fn encode_news(id: u64, news: &AskerNews) -> (Vec<u8>, bool) {
     (frame.finish(), is_last)
 }
 
-fn decode_news(frame: &[u8]) -> Result<(u64, AskerNews, bool), CborError> {
+fn encode_end() -> Vec<u8> {
+    let mut frame = Writer::new();
+    frame.array(1).uint(5);
+    frame.finish()
+}
+
+/// What a client hears.
+enum Heard {
+    News { id: u64, news: AskerNews, is_last: bool },
+    End,
+}
+
+fn decode_news(frame: &[u8]) -> Result<Heard, CborError> {
     let mut reader = Reader::new(frame);
     let items = reader.array()?;
-    let kind = reader.uint_max(4, "a frame's kind")?;
+    let kind = reader.uint_max(5, "a frame's kind")?;
+    if (kind, items) == (5, 1) {
+        reader.end()?;
+        return Ok(Heard::End);
+    }
     let id = reader.uint()?;
     let news = match (kind, items) {
         (2, 4) => AskerNews::Answer { more: reader.flag()?, payload: reader.bytes()?.to_vec() },
@@ -342,10 +181,5 @@ fn decode_news(frame: &[u8]) -> Result<(u64, AskerNews, bool), CborError> {
     };
     reader.end()?;
     let is_last = !matches!(news, AskerNews::Answer { more: true, .. });
-    Ok((id, news, is_last))
-}
-
-/// Whether somebody listens for a machine.
-pub fn is_listening(path: &Path) -> bool {
-    std::os::unix::net::UnixStream::connect(path).is_ok()
+    Ok(Heard::News { id, news, is_last })
 }

@@ -172,12 +172,14 @@ impl Running {
     /// # Errors
     /// If it cannot be brought back to where it was, or the host lacks something.
     pub fn start(machine: Machine, options: Options) -> Result<Self, RunError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .thread_name("abide-host")
-            .build()
-            .map_err(RunError::Host)?;
+        Self::start_on(host_runtime()?, machine, options)
+    }
+
+    /// The same on a runtime of [`host_runtime`], where something may wait already.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_on(runtime: Runtime, machine: Machine, options: Options) -> Result<Self, RunError> {
         let (events, inbox) = channel();
         let handle = Handle { events: events.clone(), askers: Arc::new(Askers::default()) };
         let limits = {
@@ -243,6 +245,19 @@ impl Running {
         }
         ended
     }
+}
+
+/// A runtime for ports and whatever else waits for the world.
+///
+/// # Errors
+/// If the host lacks the means.
+pub fn host_runtime() -> Result<Runtime, RunError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .thread_name("abide-host")
+        .build()
+        .map_err(RunError::Host)
 }
 
 /// The image of the machine's last checkpoint: for what does not change between checkpoints.

@@ -5,6 +5,10 @@
 
 #[path = "whole/bad_seeds.rs"]
 mod bad_seeds;
+#[path = "whole/command_line.rs"]
+mod command_line;
+#[path = "whole/conversations.rs"]
+mod conversations;
 #[path = "whole/copies.rs"]
 mod copies;
 #[path = "whole/damage.rs"]

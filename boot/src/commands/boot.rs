@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Boot) -> Result<ExitCode, Failure> {
     let machine =
         boot(args).map_err(|source| Failure::Boot { path: args.machine.clone(), source: Box::new(source) })?;
     if args.start {
-        return start::start(machine, Some(args.run));
+        return start::start(machine, args.run);
     }
     let paint = Paint::of(&std::io::stderr());
     let shown = args.machine.display().to_string();

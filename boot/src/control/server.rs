@@ -1,0 +1,249 @@
+//! The machine's end of the control socket.
+//!
+//! Messages of a client enter the machine in the order in which it sent them. At the end nothing more is read, what was read is answered, and each
+//! client is told that this was all: whatever else it has sent never reached the machine.
+
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use persist::folder::Folder;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::debug;
+use vm::step_loop::{Asker, AskerNews};
+
+use super::{
+    CLIENTS_MAX, FRAME_BYTES_MAX, UNDER_WAY_KIB_MAX, UNDER_WAY_MAX, decode_send, encode_end, encode_news, greet,
+    read_frame, socket_path, write_frame,
+};
+use crate::driver::Handle;
+
+/// How long clients may wait for their answers after a machine was told to stop.
+const END_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The service of a running machine to its clients. Dropped, it ends without a word to them.
+pub struct Service {
+    ended: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Service {
+    /// Serves a machine that this process has locked. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// If the socket cannot be made.
+    pub fn begin(folder: &Folder, handle: Handle) -> io::Result<Self> {
+        let listener = Listener::bind(socket_path(folder)?)?;
+        let (ended, is_ended) = watch::channel(false);
+        Ok(Self { ended, task: tokio::spawn(serve(listener, handle, is_ended)) })
+    }
+
+    /// Takes in nothing more and waits, but not for ever, until what was taken in is answered. Nobody finds this process from then on.
+    pub async fn end(self) {
+        let _ = self.ended.send(true);
+        let abort = self.task.abort_handle();
+        if tokio::time::timeout(END_PATIENCE, self.task).await.is_err() {
+            abort.abort();
+        }
+    }
+}
+
+/// The listening socket, removed from the file system when it is dropped.
+struct Listener {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: Option<u64>,
+}
+
+impl Listener {
+    fn bind(path: PathBuf) -> io::Result<Self> {
+        // Left over from a holder that was killed: the lock says that nobody else listens.
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let inode = inode(&path);
+        Ok(Self { listener, path, inode })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // After a machine has halted its lock is free before this is dropped: the next holder's socket may be there by now.
+        if inode(&self.path) == self.inode {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    std::fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
+}
+
+/// Accepts clients until the end.
+async fn serve(listener: Listener, handle: Handle, mut is_ended: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+    let room = Arc::new(Semaphore::new(UNDER_WAY_KIB_MAX as usize));
+    let mut clients = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = is_ended.wait_for(|ended| *ended) => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                let (handle, room, is_ended) = (handle.clone(), Arc::clone(&room), is_ended.clone());
+                clients.spawn(async move {
+                    let _place = place;
+                    if let Err(error) = serve_client(stream, handle, room, is_ended).await {
+                        debug!(%error, "a control client has gone");
+                    }
+                });
+            }
+            Err(error) => {
+                debug!(%error, "accepting a control client failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        while clients.try_join_next().is_some() {}
+    }
+    drop(listener);
+    while clients.join_next().await.is_some() {}
+}
+
+async fn accept(listener: &Listener, places: &Arc<Semaphore>) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.listener.accept().await?;
+    Ok((stream, place))
+}
+
+async fn serve_client(
+    stream: UnixStream,
+    handle: Handle,
+    room: Arc<Semaphore>,
+    mut is_ended: watch::Receiver<bool>,
+) -> io::Result<()> {
+    if stream.peer_cred()?.uid() != rustix::process::getuid().as_raw() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user's client"));
+    }
+    let (mut reader, mut writer) = stream.into_split();
+    greet(&mut reader, &mut writer).await?;
+    let (frames, outgoing) = mpsc::channel::<Vec<u8>>(16);
+    let mut write = tokio::spawn(write_all(writer, outgoing));
+    let mut under_way = UnderWay::default();
+    let taking = take_messages(&mut reader, &handle, &room, &frames, &mut under_way);
+    let taken = tokio::select! {
+        biased;
+        _ = is_ended.wait_for(|ended| *ended) => None,
+        taken = taking => Some(taken),
+    };
+    if let Some(taken) = taken {
+        // A client that has gone wants nothing any more.
+        under_way.tasks.shutdown().await;
+        write.abort();
+        return taken;
+    }
+    if under_way.finish().await {
+        let _ = frames.send(encode_end()).await;
+    }
+    drop(frames);
+    let _ = (&mut write).await;
+    Ok(())
+}
+
+async fn write_all(mut writer: OwnedWriteHalf, mut outgoing: mpsc::Receiver<Vec<u8>>) {
+    while let Some(frame) = outgoing.recv().await {
+        if write_frame(&mut writer, &frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads messages and sends them into the machine, in their order, until the client goes.
+async fn take_messages(
+    reader: &mut OwnedReadHalf,
+    handle: &Handle,
+    room: &Arc<Semaphore>,
+    frames: &mpsc::Sender<Vec<u8>>,
+    under_way: &mut UnderWay,
+) -> io::Result<()> {
+    let slots = Arc::new(Semaphore::new(UNDER_WAY_MAX));
+    while let Some(frame) = read_frame(reader, FRAME_BYTES_MAX).await? {
+        let decoded = decode_send(&frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+        let (id, key, payload) = decoded?;
+        let kib = u32::try_from(frame.len() / 1024 + 1).unwrap_or(u32::MAX).min(UNDER_WAY_KIB_MAX);
+        let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
+        let taken = Arc::clone(room).acquire_many_owned(kib).await.map_err(io::Error::other)?;
+        let (sender, news) = unbounded_channel();
+        let asking = Asking { asker: Some(handle.send(payload, key, sender)), handle: handle.clone() };
+        let frames = frames.clone();
+        under_way.tasks.spawn(async move {
+            let _held = (slot, taken);
+            pass_on(id, asking, news, &frames).await
+        });
+        while let Some(done) = under_way.tasks.try_join_next() {
+            under_way.lost |= !done.unwrap_or(false);
+        }
+    }
+    Ok(())
+}
+
+/// A client's messages that the machine has and has not answered.
+#[derive(Default)]
+struct UnderWay {
+    tasks: JoinSet<bool>,
+    /// Whether the machine has ended without answering one.
+    lost: bool,
+}
+
+impl UnderWay {
+    /// Waits for all of them. Whether all were answered.
+    async fn finish(&mut self) -> bool {
+        while let Some(done) = self.tasks.join_next().await {
+            self.lost |= !done.unwrap_or(false);
+        }
+        !self.lost
+    }
+}
+
+/// Passes on to a client what comes back for one of its messages. Whether that was all that can come.
+async fn pass_on(
+    id: u64,
+    mut asking: Asking,
+    mut news: UnboundedReceiver<AskerNews>,
+    frames: &mpsc::Sender<Vec<u8>>,
+) -> bool {
+    while let Some(one) = news.recv().await {
+        let (frame, is_last) = encode_news(id, &one);
+        if is_last {
+            asking.asker = None;
+        }
+        if frames.send(frame).await.is_err() || is_last {
+            return is_last;
+        }
+    }
+    false
+}
+
+/// Tells the machine that an asker has gone before its last news, however its task ends.
+struct Asking {
+    handle: Handle,
+    asker: Option<Asker>,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(asker) = self.asker {
+            self.handle.forget(asker);
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! What people and programs see of the command line: the text of errors, exit codes, colours, JSON, and where a machine is said to stand.
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use serde_json::Value as Json;
+use tempfile::TempDir;
+use tests::abide::{Life, Ran, abide, boot, copy_folder, example, finish, log, place, root, send, status, wait};
+
+/// Runs `abide` in a folder, so that paths in what it says are short.
+fn here(folder: &Path, args: &[&str]) -> Ran {
+    finish(abide(args).current_dir(folder))
+}
+
+/// A folder with machines in every state that errors tell of.
+struct Specimens {
+    place: TempDir,
+    /// Where the machine `n` ends, and where `older` ended before its store was exchanged for that of `n`.
+    end: u64,
+    newer_end: u64,
+}
+
+fn specimens() -> Specimens {
+    let place = place();
+    let at = |name: &str| place.path().join(name);
+    boot(&at("n"), &example("notes/notes.wasm"), &[]);
+    assert_eq!(send(&at("n"), "put milk two"), "ok");
+    for name in ["damaged", "newer", "headless", "cut", "older"] {
+        copy_folder(&at("n"), &at(name));
+    }
+    fs::write(at("damaged").join("abide"), "abide machin").unwrap();
+    fs::write(at("newer").join("abide"), "abide machine 2\n").unwrap();
+    fs::remove_file(at("headless").join("head")).unwrap();
+    fs::File::options().write(true).open(at("cut").join("data.mdb")).unwrap().set_len(20_000).unwrap();
+    assert_eq!(send(&at("older"), "put milk three"), "ok");
+    let [end, newer_end] = ["n", "older"].map(|name| status(&at(name))["end"].as_u64().unwrap());
+    fs::copy(at("n").join("data.mdb"), at("older").join("data.mdb")).unwrap();
+    fs::write(at("text.txt"), "hello").unwrap();
+    fs::write(at("clock.wat"), r#"(module (import "env" "now" (func)))"#).unwrap();
+    fs::write(at("bad.wat"), "(module (func").unwrap();
+    Specimens { place, end, newer_end }
+}
+
+#[test]
+fn errors_say_what_was_attempted_why_it_failed_and_what_to_type_next() {
+    let Specimens { place, end, newer_end } = specimens();
+    let older = format!("error: the store of older ends at seq {end}, but seq {newer_end} was acknowledged\n");
+    let whole = fs::metadata(place.path().join("n/data.mdb")).unwrap().len();
+    let damage =
+        "  hint: abide verify --help; nothing was changed, and another copy of the machine can be started instead\n";
+    let commands = "commands are: put KEY TEXT, get KEY, del KEY, list, count";
+    let cases: [(&[&str], i32, &str); 20] = [
+        (&["status", "m"], 1, "error: there is no machine m\n  hint: abide boot m SEED makes a machine there\n"),
+        (
+            &["log", "text.txt"],
+            1,
+            "error: text.txt is not a machine\n  hint: a machine is a folder that abide boot made, or a copy of one\n",
+        ),
+        (
+            &["boot", "m", "bad.wat"],
+            1,
+            "error: booting m failed\n  caused by: bad.wat is not WebAssembly text\n  caused by: expected `)`\n     --> bad.wat:1:14\n      |\n    1 | (module (func\n      |              ^\n",
+        ),
+        (
+            &["boot", "m", "text.txt"],
+            1,
+            "error: booting m failed\n  caused by: text.txt is neither a seed nor a WebAssembly module\n  hint: a seed is a .seed file, a .wasm module or .wat text\n",
+        ),
+        (
+            &["boot", "m", "clock.wat"],
+            1,
+            "error: booting m failed\n  caused by: the machine's program cannot be run\n  caused by: the module cannot be a machine\n  caused by: the module imports the function `now` from `env`, and a machine may import only the functions `blake3_256` from `abide`\n  hint: docs/abi.md says what a machine is\n",
+        ),
+        (&["copy", "n", "cut"], 1, "error: cut exists already\n  hint: abide start cut\n"),
+        (
+            &["save", "no/such/x.seed", "n"],
+            1,
+            "error: writing no/such/x.seed failed\n  caused by: No such file or directory (os error 2)\n",
+        ),
+        (&["show", "n@99"], 1, &format!("error: n has no record with seq 99; it ends before seq {end}\n")),
+        (&["send", "n", "what"], 1, &format!("error: the machine refused: code 64: {commands}\n")),
+        (
+            &["send", "n", "test trap"],
+            1,
+            "error: the machine refused: aborted: wasm trap: wasm `unreachable` instruction executed (in abide_main)\n",
+        ),
+        (&["show", "n", "abcdef"], 1, "error: n has no object abcdef\n"),
+        (&["show", "n", "1e"], 1, "error: 1e is the start of more than one object; give more digits\n"),
+        (
+            &["show", "text.txt"],
+            1,
+            "error: text.txt is neither a seed nor a WebAssembly module\n  hint: a seed is a .seed file, a .wasm module or .wat text\n",
+        ),
+        (&["start", "newer"], 1, "error: machine newer has format version 2, this version reads up to 1\n"),
+        (&["start", "damaged"], 3, &format!("error: damaged/abide is damaged\n{damage}")),
+        (&["verify", "headless"], 3, &format!("error: headless/head is missing\n{damage}")),
+        (
+            &["status", "cut"],
+            3,
+            &format!(
+                "error: cannot open the store of cut\n  caused by: the store is damaged\n  caused by: data.mdb has 20000 bytes and should have {whole}\n{damage}"
+            ),
+        ),
+        (&["send", "older", "list"], 3, &format!("{older}{damage}")),
+        (&["repl", "older"], 3, &format!("{older}{damage}")),
+        (&["save", "m.seed", "n", "--ask", "clock"], 1, "error: n has its own list of ports to ask for already\n"),
+    ];
+    for (args, code, expected) in cases {
+        let ran = here(place.path(), args);
+        assert!(ran.out.is_empty(), "{ran}");
+        assert_eq!(ran.fails(code), expected, "{args:?}");
+    }
+    let mut life = Life::start(&place.path().join("n"));
+    drop(life.talk(&place.path().join("n")));
+    let err = here(place.path(), &["start", "n"]).fails(1);
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let holder = format!("process {} on host {host}", life.pid());
+    let expected = format!("error: machine n is in use by {holder}\n  hint: abide repl n talks to it while it runs\n");
+    assert_eq!(err, expected);
+}
+
+#[test]
+fn usage_errors_have_an_exit_code_of_their_own() {
+    let place = place();
+    let key = "k".repeat(64);
+    let cases: [&[&str]; 8] = [
+        &[],
+        &["strat", "n"],
+        &["send", "n"],
+        &["status", "n", "--jsn"],
+        &["log", "n", "--since", "soon"],
+        &["send", "n", "x", "--key", &key],
+        &["completions", "csh"],
+        &["boot", "m", "x.wasm", "--limit", "speed=1"],
+    ];
+    for args in cases {
+        let ran = here(place.path(), args);
+        assert!(ran.out.is_empty() && !ran.err.is_empty(), "{ran}");
+        let _ = ran.fails(2);
+    }
+    for args in [["--version"], ["--help"]] {
+        assert!(!here(place.path(), &args).ok().is_empty());
+    }
+}
+
+/// Runs `abide` with a terminal as its output and error.
+fn on_a_terminal(folder: &Path, args: &[&str], no_color: bool) -> String {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+    let end = fs::File::options().read(true).write(true).open(name).unwrap();
+    let mut command = abide(args);
+    command.current_dir(folder).stdout(end.try_clone().unwrap()).stderr(end);
+    if no_color {
+        command.env("NO_COLOR", "1");
+    }
+    let mut child = command.spawn().unwrap();
+    // The last of this side's ends of the terminal: it reads as ended when the child has.
+    drop(command);
+    let reader = std::thread::spawn(move || read_all(terminal));
+    wait(&mut child).unwrap();
+    reader.join().unwrap()
+}
+
+fn read_all(terminal: OwnedFd) -> String {
+    let mut shown = Vec::new();
+    // A terminal whose other end is closed reads as an error, after everything that was written.
+    let _ = fs::File::from(terminal).read_to_end(&mut shown);
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let place = place();
+    boot(&place.path().join("n"), &example("notes/notes.wasm"), &[]);
+    for (args, painted) in [(["status", "n"], "\x1b[2mmachine"), (["status", "m"], "\x1b[1;31merror:\x1b[0m there is")]
+    {
+        let shown = on_a_terminal(place.path(), &args, false);
+        assert!(shown.contains(painted), "{shown:?}");
+        let plain = on_a_terminal(place.path(), &args, true);
+        assert!(!plain.contains('\x1b') && !plain.is_empty(), "NO_COLOR: {plain:?}");
+        let ran = here(place.path(), &args);
+        assert!(!ran.out.contains(&0x1b) && !ran.err.contains('\x1b'), "not a terminal: {ran}");
+    }
+}
+
+#[test]
+fn json_lines_parse_and_carry_their_version() {
+    let place = place();
+    let machine = place.path().join("n");
+    boot(&machine, &example("notes/notes.wasm"), &[]);
+    let _ = here(place.path(), &["save", "n.seed", "n"]).ok();
+    assert_eq!(send(&machine, "put milk two"), "ok");
+    let object = here(place.path(), &["show", "n", "--json"]).json()["id"].as_str().unwrap()[..12].to_owned();
+    let commands: [&[&str]; 9] = [
+        &["status", "n"],
+        &["log", "n"],
+        &["verify", "n", "--replay"],
+        &["show", "n"],
+        &["show", "n@1"],
+        &["show", "n.seed"],
+        &["show", "n", &object],
+        &["send", "n", "list"],
+        &["send", "n", "get milk", "--key", "k"],
+    ];
+    for args in commands {
+        let text = here(place.path(), &[args, &["--json"]].concat()).ok();
+        assert!(!text.is_empty() && text.ends_with('\n'), "{args:?}: {text}");
+        for line in text.lines() {
+            let json: Json = serde_json::from_str(line).unwrap_or_else(|error| panic!("{args:?}: {error}: {line}"));
+            assert_eq!(json["v"], 1, "{args:?}: {line}");
+        }
+    }
+    let answer = here(place.path(), &["send", "n", "list", "--json"]).json();
+    assert_eq!((&answer["ok"], &answer["parts"][0]["text"]), (&Json::Bool(true), &"milk two".into()));
+    let refused = here(place.path(), &["send", "n", "what", "--json"]);
+    let json: Json = serde_json::from_slice(&refused.out).unwrap();
+    assert_eq!((&json["v"], &json["ok"], &json["code"]), (&1.into(), &Json::Bool(false), &64.into()));
+    let _ = refused.fails(1);
+}
+
+#[test]
+fn a_log_can_be_read_from_a_seq_on_and_followed() {
+    let place = place();
+    let machine = place.path().join("n");
+    boot(&machine, &example("notes/notes.wasm"), &[]);
+    assert_eq!(send(&machine, "put a one"), "ok");
+    let whole = log(&machine, 0);
+    let seqs: Vec<u64> = whole.iter().map(|record| record["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, Vec::from_iter(0..whole.len() as u64));
+    for since in 0..=whole.len() + 1 {
+        assert_eq!(log(&machine, since as u64), whole[since.min(whole.len())..]);
+    }
+    let lines = here(place.path(), &["log", "n"]).ok();
+    assert_eq!(lines.lines().count(), whole.len());
+    assert!(lines.contains("message on port 0 (reply 1): \"put a one\""), "{lines}");
+
+    let mut life = Life::start(&machine);
+    let mut talk = life.talk(&machine);
+    let since = whole.len().to_string();
+    let mut following = Life::of(abide(["log", "--follow", "--json", "--since", &since, machine.to_str().unwrap()]));
+    for number in 0..3 {
+        assert_eq!(talk.ask(&format!("put note{number} text")), "ok");
+        let record: Json = serde_json::from_str(&following.line().unwrap()).unwrap();
+        assert_eq!(record["input"]["payload"]["text"], format!("put note{number} text"));
+    }
+    assert_eq!(following.line_within(Duration::from_millis(250)), None);
+    let _ = following.kill();
+
+    // Whoever has read enough, as `head` has, ends it without a complaint.
+    let mut command = abide(["log", "--follow", machine.to_str().unwrap()]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(talk.ask("put last text"), "ok");
+    assert_eq!(wait(&mut child).unwrap().code(), Some(0));
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!(err, "");
+    let _ = life.stop().0.ok();
+}
+
+/// Whatever status has shown is in the log after a kill at that very moment, and each root it shows is one that was recorded.
+#[test]
+fn status_never_shows_what_is_not_durable() {
+    let place = place();
+    let machine = place.path().join("n");
+    boot(&machine, &example("notes/notes.wasm"), &[]);
+    let mut seen = Vec::new();
+    for _ in 0..8 {
+        let mut life = Life::start(&machine);
+        let mut talk = life.talk(&machine);
+        let sender = std::thread::spawn(move || {
+            let mut sent = 0;
+            while talk.say("", &format!("put note{} {sent}", sent % 9)).is_ok() {
+                sent += 1;
+            }
+        });
+        for _ in 0..5 {
+            let shown = status(&machine);
+            assert_eq!(shown["running"]["pid"], life.pid());
+            seen.push((shown["end"].as_u64().unwrap(), shown["root"].clone()));
+        }
+        let _ = life.kill();
+        sender.join().unwrap();
+    }
+    assert!(seen.is_sorted_by_key(|(end, _)| *end), "{seen:?}");
+    assert!(seen.first().unwrap().0 + 50 < seen.last().unwrap().0, "too little has happened: {seen:?}");
+    let records = log(&machine, 0);
+    for (end, root) in seen {
+        let last = &records[usize::try_from(end).unwrap() - 1];
+        assert_eq!(last["root"], root, "status showed an end at {end} that is no end of a batch");
+    }
+    assert_eq!(records.last().unwrap()["root"], root(&machine));
+}
+
+#[test]
+fn completions_are_scripts_that_shells_take() {
+    let place = place();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = here(place.path(), &["completions", shell]).ok();
+        for word in ["abide", "boot", "--halt-on-abort", "verify"] {
+            assert!(script.contains(word.trim_start_matches('-')), "{shell} does not complete {word}");
+        }
+        if !["bash", "zsh", "fish"].contains(&shell) {
+            continue;
+        }
+        let file = place.path().join(shell);
+        fs::write(&file, &script).unwrap();
+        match Command::new(shell).arg("-n").arg(&file).output() {
+            Ok(checked) => assert!(checked.status.success(), "{shell}: {}", String::from_utf8_lossy(&checked.stderr)),
+            Err(_) => println!("NOT RUN: checking the completions by {shell} (no {shell})"),
+        }
+    }
+}
+
+#[test]
+fn the_reference_is_what_the_command_line_says() {
+    let place = place();
+    let reference = here(place.path(), &["reference"]).ok();
+    let kept = fs::read_to_string(example("../docs/cli.md")).unwrap();
+    assert!(reference == kept, "docs/cli.md is stale: abide reference > docs/cli.md");
+    assert!(here(place.path(), &["man"]).ok().starts_with(".ie "));
+}
