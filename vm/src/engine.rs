@@ -6,7 +6,8 @@
 //! | `memory_init_cow` | off | with it, a module with data panics under host memory |
 //! | allocation | on demand | the pooling allocator ignores host memory |
 //! | reservation, guard | 4 GiB, 32 MiB | bounds checks cost nothing |
-//! | `epoch_interruption` | on | stops runaway steps; checked against CPU time, so never a source of differences |
+//! | `epoch_interruption` | with Pulley only | native code polls a memory that the host takes away, at a fifth of the cost (`interrupt.rs`); both only make a step look at its CPU time, so they are never a source of differences |
+//! | inlining | off | a compiler that sees two functions as one could take the polls of one for those of the other |
 //! | `consume_fuel` | off | cost is measured, not metered; aborts are logged and not recomputed |
 //! | `max_wasm_stack` | declared limit; four times that in replay | replay must not stop where the live machine did not |
 //! | `cranelift_nan_canonicalization` | off | preparation does it where bits become observable, at a fraction of the cost |
@@ -27,8 +28,10 @@ use seed::image::Limits;
 use seed::{Id, Nanos};
 use thiserror::Error;
 use tracing::debug;
-use wasmtime::{Config, InstanceAllocationStrategy, OptLevel};
+use wasmtime::{Config, Inlining, InstanceAllocationStrategy, OptLevel};
 
+use crate::interrupt::Reach;
+pub use crate::interrupt::Ticker;
 use crate::memory::{MemoryBank, Tracker};
 use crate::prepare::{PREPARATION_VERSION, Prepared, Refusal, StateMap, prepare};
 use crate::raw;
@@ -41,6 +44,9 @@ const GUARD_BYTES: u64 = 32 << 20;
 const REPLAY_STACK_FACTOR: u64 = 4;
 
 /// Tells the CPU time of the calling thread. Clocks belong to the caller.
+///
+/// It is also called in the middle of a guest's run, in a signal handler, but never while the thread holds a lock or allocates: it may do whatever
+/// needs no more than some 100 KiB of stack and does not panic.
 pub type Meter = Arc<dyn Fn() -> Nanos + Send + Sync>;
 
 /// Which code generator runs the guest. All give the same results.
@@ -82,6 +88,7 @@ pub struct Engine {
     pub(crate) inner: wasmtime::Engine,
     pub(crate) bank: Arc<MemoryBank>,
     pub(crate) meter: Meter,
+    pub(crate) reach: Reach,
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
     cache: Option<PathBuf>,
@@ -133,7 +140,8 @@ impl Engine {
             .allocation_strategy(InstanceAllocationStrategy::OnDemand)
             .memory_reservation(RESERVATION_BYTES)
             .memory_guard_size(GUARD_BYTES)
-            .epoch_interruption(true)
+            .epoch_interruption(settings.backend == Backend::Pulley)
+            .compiler_inlining(Inlining::No)
             .consume_fuel(false)
             .max_wasm_stack(stack_bytes(limits, mode))
             // Nothing runs asynchronously; the engine compares the two all the same.
@@ -152,9 +160,14 @@ impl Engine {
                 .cranelift_opt_level(OptLevel::Speed),
         };
         let inner = wasmtime::Engine::new(&config).map_err(|error| CodeError::Engine(error.into()))?;
+        let reach = match settings.backend {
+            Backend::Cranelift | Backend::CraneliftPlain => Reach::Stops(Arc::clone(&bank)),
+            Backend::Pulley => Reach::Epochs(inner.clone()),
+        };
         Ok(Self {
             inner,
             bank,
+            reach,
             meter: Arc::clone(&settings.meter),
             mode,
             limits: *limits,
@@ -189,7 +202,7 @@ impl Engine {
     /// Makes running guests look at their CPU time. To be called every few milliseconds while a step runs.
     #[must_use]
     pub fn ticker(&self) -> Ticker {
-        Ticker(self.inner.clone())
+        Ticker::new(self.reach.clone())
     }
 
     /// The native stack that a thread needs to run guests, in bytes.
@@ -204,17 +217,6 @@ impl Engine {
         key.write(id.as_bytes());
         key.write_u32(PREPARATION_VERSION);
         Some(self.cache.as_ref()?.join(format!("{}.native", key.0.finalize().to_hex())))
-    }
-}
-
-/// Interrupts guests of one engine so that they check their CPU time.
-#[derive(Clone)]
-pub struct Ticker(wasmtime::Engine);
-
-impl Ticker {
-    /// One tick.
-    pub fn tick(&self) {
-        self.0.increment_epoch();
     }
 }
 

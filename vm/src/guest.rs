@@ -14,10 +14,11 @@ use wasmtime::{
     WasmBacktrace,
 };
 
-use crate::engine::{Code, Engine, EngineError, Meter, Mode};
-use crate::memory::{GuestMemory, MemoryError};
-use crate::prepare::{GlobalRole, INIT, REDROP, StateMap, ValueType};
-use crate::raw;
+use crate::engine::{Code, Engine, EngineError, Mode};
+use crate::interrupt::{Overseer, Reach, Ticker, Verdict};
+use crate::memory::{GuestMemory, Made, MemoryError, StopMemory, WASM_PAGE_BYTES};
+use crate::prepare::{GlobalRole, INIT, REDROP, STOP, STOP_PAGES, StateMap, ValueType};
+use crate::raw::{self, GuestFaults};
 
 /// One instance.
 pub struct Guest {
@@ -32,6 +33,9 @@ pub struct Guest {
     functions: Vec<(u32, Func)>,
     function_of: HashMap<usize, u32>,
     instance: Instance,
+    stop: Arc<StopMemory>,
+    overseer: Arc<Overseer>,
+    reach: Reach,
     mode: Mode,
     limits: Limits,
 }
@@ -133,22 +137,17 @@ pub struct Misfit {
 
 struct Host {
     limits: Limits,
-    meter: Meter,
-    /// CPU time at which the running step is stopped.
-    deadline: Nanos,
+    /// Those of the stop memory among them.
     memory_bytes: u64,
     table_elements: u64,
-    /// A memory one of whose pages is watched for its first write.
-    watched: Option<Arc<GuestMemory>>,
 }
 
-#[derive(Debug, Error)]
-#[error("out of CPU time")]
-struct OutOfTime;
+/// Bytes of the memory that preparation adds, which no limit is about.
+const STOP_BYTES: u64 = STOP_PAGES as u64 * WASM_PAGE_BYTES as u64;
 
 #[derive(Debug, Error)]
-#[error("a bulk instruction wrote the watched page")]
-struct WatchedWrite;
+#[error("the guest was stopped")]
+struct Stopped;
 
 #[derive(Debug, Error)]
 #[error("{0}")]
@@ -162,29 +161,17 @@ impl Guest {
     pub fn new(engine: &Engine, code: &Code) -> Result<Self, HostFault> {
         let instantiate = |error: wasmtime::Error| HostFault::Instantiate(error.into());
         let limits = engine.limits;
-        let host = Host {
-            limits,
-            meter: Arc::clone(&engine.meter),
-            deadline: Nanos(u64::MAX),
-            memory_bytes: 0,
-            table_elements: 0,
-            watched: None,
-        };
-        let mut store = Store::new(&engine.inner, host);
+        let mut store = Store::new(&engine.inner, Host { limits, memory_bytes: 0, table_elements: 0 });
         store.limiter(|host| host);
-        store.epoch_deadline_callback(|context| {
-            let host = context.data();
-            if host.watched.as_ref().is_some_and(|memory| memory.bulk_write_seen()) {
-                return Err(WatchedWrite.into());
-            }
-            if (host.meter)() >= host.deadline { Err(OutOfTime.into()) } else { Ok(UpdateDeadline::Continue(1)) }
-        });
-        store.set_epoch_deadline(1);
+        // Instantiation is no step: nothing interrupts it.
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
         let mut linker = Linker::new(&engine.inner);
         linker.func_wrap("abide", "blake3_256", blake3_256).map_err(instantiate)?;
-        let (instance, memories) = engine.bank.watch(|| linker.instantiate(&mut store, &code.module));
-        let instance = instance.map_err(instantiate)?;
         let state = Arc::clone(&code.state);
+        let own = state.memories.len();
+        let (instance, Made { memories, stop }) =
+            engine.bank.watch(own, || linker.instantiate(&mut store, &code.module));
+        let instance = instance.map_err(instantiate)?;
         let lack = |what: &str| HostFault::Shape { what: what.to_owned() };
         let alloc = instance.get_typed_func(&mut store, "abide_alloc").map_err(|_| lack("abide_alloc"))?;
         let step = instance.get_typed_func(&mut store, "abide_step").map_err(|_| lack("abide_step"))?;
@@ -208,11 +195,13 @@ impl Guest {
             })
             .collect::<Result<Vec<_>, HostFault>>()?;
         let function_of = functions.iter().map(|(index, func)| (func.to_raw(&mut store) as usize, *index)).collect();
-        if memories.len() != state.memories.len() {
+        if memories.len() != own {
             return Err(lack("a memory"));
         }
+        let stop = stop.ok_or_else(|| lack(STOP))?;
+        let overseer = Arc::new(Overseer::new(Arc::clone(&engine.meter)));
         let mode = engine.mode;
-        Ok(Self {
+        let mut guest = Self {
             store,
             state,
             alloc,
@@ -224,9 +213,34 @@ impl Guest {
             functions,
             function_of,
             instance,
+            stop,
+            overseer,
+            reach: engine.reach.clone(),
             mode,
             limits,
-        })
+        };
+        guest.oversee(None);
+        Ok(guest)
+    }
+
+    /// Has the overseer asked whenever the guest is interrupted. A memory that is watched is one more reason to interrupt it.
+    fn oversee(&mut self, watched: Option<Arc<GuestMemory>>) {
+        self.overseer.watch(watched.clone());
+        let overseer = Arc::clone(&self.overseer);
+        let ticker = Ticker::new(self.reach.clone());
+        let mut faults =
+            GuestFaults { stop: None, watched: watched.map(|memory| (memory, Box::new(move || ticker.tick()) as _)) };
+        match self.reach {
+            Reach::Stops(_) => {
+                let stop = Arc::clone(&self.stop);
+                faults.stop = Some((Arc::clone(&stop), Box::new(move || overseer.has_stopped_at(&stop))));
+            }
+            Reach::Epochs(_) => self.store.epoch_deadline_callback(move |_| {
+                if overseer.may_go_on() { Ok(UpdateDeadline::Continue(1)) } else { Err(Stopped.into()) }
+            }),
+        }
+        let module = self.instance.module(&self.store).clone();
+        raw::handle_faults(&mut self.store, &module, faults);
     }
 
     /// Runs what runs once in a machine's life: active segments, the start function, `_initialize`.
@@ -256,11 +270,9 @@ impl Guest {
     /// If it writes the page, or faults otherwise.
     pub fn step_watching(&mut self, input: &[u8], memory: usize, page: PageIndex) -> Result<Vec<u8>, Fault> {
         let Some(memory) = self.memories.get(memory).cloned() else { return self.step(input) };
-        let module = self.instance.module(&self.store).clone();
-        raw::outlive_bulk_writes(&mut self.store, &module, &memory);
-        self.store.data_mut().watched = Some(Arc::clone(&memory));
+        self.oversee(Some(Arc::clone(&memory)));
         let stepped = self.step_with(input, Some((memory, page)));
-        self.store.data_mut().watched = None;
+        self.oversee(None);
         stepped
     }
 
@@ -439,8 +451,8 @@ impl Guest {
             }
         }
         // The host's doing, on nobody's time.
-        self.store.data_mut().deadline = Nanos(u64::MAX);
-        self.store.set_epoch_deadline(1);
+        self.arm();
+        self.overseer.begin(Nanos(u64::MAX));
         self.run_export(REDROP)?;
         Ok(())
     }
@@ -461,18 +473,30 @@ impl Guest {
 
     fn start_clock(&mut self) {
         // Armed before the clock is read, so that no tick from here on is lost.
-        self.store.set_epoch_deadline(1);
-        let deadline = match self.mode {
-            Mode::Live => (self.store.data().meter)().plus(self.limits.step_cpu()),
+        self.arm();
+        self.overseer.begin(match self.mode {
+            Mode::Live => self.overseer.now().plus(self.limits.step_cpu()),
             Mode::Replay => Nanos(u64::MAX),
-        };
-        self.store.data_mut().deadline = deadline;
+        });
+    }
+
+    /// Lets ticks from here on interrupt the guest. A stop memory that was closed before then does so once, for nothing.
+    fn arm(&mut self) {
+        if let Reach::Epochs(_) = self.reach {
+            self.store.set_epoch_deadline(1);
+        }
     }
 
     fn fault(&self, error: wasmtime::Error) -> Fault {
         let function = error.downcast_ref::<WasmBacktrace>().and_then(|trace| self.innermost(trace));
-        if error.downcast_ref::<OutOfTime>().is_some() {
-            return Abort::Cpu { limit_ms: self.limits.step_cpu_ms, function }.into();
+        match self.overseer.take_verdict() {
+            Some(Verdict::OutOfTime) => return Abort::Cpu { limit_ms: self.limits.step_cpu_ms, function }.into(),
+            Some(Verdict::WatchedWrite) => {
+                let what = "a bulk instruction wrote the watched page".to_owned();
+                return Abort::Trap { what, function }.into();
+            }
+            Some(Verdict::Stuck(error)) => return HostFault::from(error).into(),
+            None => {}
         }
         match error.downcast_ref::<Trap>() {
             Some(Trap::StackOverflow) if self.mode == Mode::Replay => HostFault::Stack.into(),
@@ -521,7 +545,9 @@ impl ResourceLimiter for Host {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let grown = self.memory_bytes.saturating_add(desired.saturating_sub(current) as u64);
         let addressable = desired as u64 <= 1 << 32;
-        if grown > self.limits.memory_bytes || !addressable || maximum.is_some_and(|maximum| desired > maximum) {
+        // The stop memory is the last to be made: until then the limit is too high by its size, and then it is not.
+        let limit = self.limits.memory_bytes.saturating_add(STOP_BYTES);
+        if grown > limit || !addressable || maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
         self.memory_bytes = grown;

@@ -10,6 +10,7 @@ mod raw;
 
 pub mod engine;
 pub mod guest;
+mod interrupt;
 
 pub mod body;
 pub mod ledger;

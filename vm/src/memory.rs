@@ -1,6 +1,7 @@
 //! The linear memory of a guest, owned by the host so that it can tell which pages a step wrote.
 //!
 //! * [`MemoryBank`] makes memories for wasmtime and remembers them for the host.
+//! * [`StopMemory`] is no state, but where a running guest is made to stop.
 //! * [`GuestMemory`] is the host's handle: collect what was written, read pages, restore pages, resize.
 //! * [`Tracker`] is the mechanism that finds written pages, chosen by a self-test.
 //! * [`Pager`] brings pages of a large image in when they are touched.
@@ -32,6 +33,7 @@ mod bank;
 pub(crate) mod kernel;
 mod pager;
 mod self_test;
+mod stop;
 mod tracker;
 
 #[cfg(test)]
@@ -43,10 +45,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(crate) use self::bank::MemoryBank;
+pub(crate) use self::bank::{Made, MemoryBank, NewMemory};
 #[cfg(test)]
 pub(crate) use self::pager::Loaded;
 pub use self::pager::{Pager, PagerError};
+pub(crate) use self::stop::StopMemory;
 pub use self::tracker::Tracker;
 
 use self::pager::LazyImage;
@@ -249,7 +252,7 @@ impl GuestMemory {
     /// its neighbours are read-only, too. Only for finding out who writes.
     ///
     /// A bulk instruction (`memory.fill`, `memory.copy`, `memory.init`) writes from host code, where a fault ends the process, unless
-    /// [`crate::raw::outlive_bulk_writes`] was called for the store.
+    /// [`crate::raw::handle_faults`] was told of the memory.
     pub(crate) fn protect_for_report(&self, index: u32) -> Result<(), MemoryError> {
         self.bulk_write_seen.store(false, Ordering::Relaxed);
         self.allow_writes(index, false)
@@ -261,7 +264,7 @@ impl GuestMemory {
     }
 
     /// Whether a bulk instruction wrote to a page since it was protected. The page is writable again then. Such a write does not trap,
-    /// but the engine's epoch has advanced, so that the store's epoch callback can ask this and end the call near the instruction.
+    /// but the guest is interrupted, so that whoever decides then can ask this and end the call near the instruction.
     pub(crate) fn bulk_write_seen(&self) -> bool {
         self.bulk_write_seen.load(Ordering::Relaxed)
     }

@@ -12,6 +12,7 @@
 //!   (start $main)                                     (func (export "abide:init") ...)
 //!   (func $f ...)                                     (func (export "abide:redrop") ...)
 //!   ...                                               (func $f (export "abide:f0") ...)
+//!                                                     (memory (export "abide:stop") 16 16)
 //! ```
 //!
 //! # State
@@ -21,6 +22,11 @@
 //! else that instantiation would write (memories, the other tables, what the start function does) is written by [`INIT`] instead, called
 //! once in a machine's life; a restored instance skips it. Whether a segment is dropped is state if some instruction can tell: a global
 //! says so, and [`REDROP`] drops again what was dropped. Functions are exported if captured references can be to them.
+//!
+//! # Stopping
+//!
+//! Loops and functions that call read a memory that is added for nothing else, and is no state, so that the host can stop them by taking it away:
+//! see `polls.rs`; `cargo bench -- guests` has what it costs.
 //!
 //! # NaNs
 //!
@@ -60,6 +66,7 @@ mod interface;
 mod names;
 mod nan;
 mod plan;
+mod polls;
 mod refusal;
 mod state;
 mod survey;
@@ -69,7 +76,8 @@ mod tests;
 pub use self::names::Shown;
 pub use self::refusal::{Construct, FunctionPlace, Mistaken, Place, Refusal, Signature};
 pub use self::state::{
-    FunctionState, GlobalRole, GlobalState, INIT, MemoryState, REDROP, RESERVED, StateMap, TableState, ValueType,
+    FunctionState, GlobalRole, GlobalState, INIT, MemoryState, REDROP, RESERVED, STOP, STOP_PAGES, StateMap,
+    TableState, ValueType,
 };
 
 use self::edits::Edits;
@@ -77,7 +85,7 @@ use self::plan::Plan;
 use self::survey::{Body, BodyFacts};
 
 /// The number of this rewrite. Whatever changes the bytes it makes raises it: machines record it with every epoch.
-pub const PREPARATION_VERSION: u32 = 1;
+pub const PREPARATION_VERSION: u32 = 2;
 
 /// A module ready to be a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,5 +116,8 @@ struct Pass {
 }
 
 /// In order. Edits of an earlier pass come first where two edit the same place.
-const PASSES: &[Pass] =
-    &[Pass { applies: nan::applies, run: nan::run }, Pass { applies: drops::applies, run: drops::run }];
+const PASSES: &[Pass] = &[
+    Pass { applies: nan::applies, run: nan::run },
+    Pass { applies: drops::applies, run: drops::run },
+    Pass { applies: polls::applies, run: polls::run },
+];

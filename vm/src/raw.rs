@@ -4,7 +4,8 @@
 //! * [`Mapping`] owns a reserved address range and is the only thing that dereferences into it.
 //! * [`Faults`] is a userfaultfd: asynchronous write protection, and faults on missing pages.
 //! * [`PageScan`] is `PAGEMAP_SCAN`: which pages were written, atomically protected again.
-//! * [`GuestMemory`] is handed to wasmtime here, because wasmtime's traits for that are unsafe to implement.
+//! * Memories are handed to wasmtime here, because wasmtime's traits for that are unsafe to implement.
+//! * [`handle_faults`] decides what a guest's page faults mean.
 //! * [`load_native`] turns cached machine code into a module.
 //!
 //! Functions of this file are safe to call. They check ranges against the mapping they are given and panic on a range that
@@ -30,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, UserfaultfdFlags};
 
 use crate::memory::kernel::*;
-use crate::memory::{GuestMemory, MemoryBank, MemoryError};
+use crate::memory::{GuestMemory, MemoryBank, MemoryError, NewMemory, StopMemory};
 
 /// A reserved address range, accessible up to [`byte_size`](Mapping::byte_size), never moved, unmapped on drop.
 ///
@@ -133,6 +134,12 @@ impl Mapping {
         self.protect(offset, self.host_page, flags)
     }
 
+    /// Allows reads of everything accessible, or forbids all access. Takes no lock, so that a signal handler can call it: only for a memory
+    /// whose size stays and that the host itself never touches.
+    pub(crate) fn allow_reads(&self, allowed: bool) -> io::Result<()> {
+        self.protect(0, self.byte_size(), if allowed { MprotectFlags::READ } else { MprotectFlags::empty() })
+    }
+
     /// Copies bytes out of the memory.
     pub(crate) fn read(&self, offset: usize, out: &mut [u8]) {
         let _host = self.lock();
@@ -184,7 +191,7 @@ impl Mapping {
 
     fn protect(&self, offset: usize, len: usize, flags: MprotectFlags) -> io::Result<()> {
         assert!(offset + len <= self.capacity);
-        // SAFETY: the range is ours alone; no reference into it outlives the lock that the caller holds.
+        // SAFETY: the range is ours alone; no reference into it outlives the lock that the caller holds, or there never is one.
         unsafe { rustix::mm::mprotect(self.at(offset).cast(), len, flags) }.map_err(Into::into)
     }
 
@@ -388,26 +395,39 @@ impl PageScan {
     }
 }
 
-/// What wasmtime owns of a guest memory: the handle that grows it.
-pub(crate) struct LinearMemory(pub(crate) Arc<GuestMemory>);
+/// What wasmtime owns of a memory: the handle that grows it.
+pub(crate) struct LinearMemory(pub(crate) NewMemory);
 
-// SAFETY: the base never moves, is aligned to pages, `byte_size` bytes behind it are accessible, and the mapping reserves the
-// guard that wasmtime asked for behind its capacity, inaccessible. It is unmapped when the last handle goes, and this is one.
+impl LinearMemory {
+    fn mapping(&self) -> &Mapping {
+        match &self.0 {
+            NewMemory::Own(memory) => memory.mapping(),
+            NewMemory::Stop(stop) => stop.mapping(),
+        }
+    }
+}
+
+// SAFETY: the base never moves, is aligned to pages, `byte_size` bytes behind it are accessible (to guest code only, in a stop memory, and
+// where a fault is a trap), and the mapping reserves the guard that wasmtime asked for behind its capacity, inaccessible. It is unmapped
+// when the last handle goes, and this is one.
 unsafe impl wasmtime::LinearMemory for LinearMemory {
     fn byte_size(&self) -> usize {
-        self.0.mapping().byte_size()
+        self.mapping().byte_size()
     }
 
     fn byte_capacity(&self) -> usize {
-        self.0.mapping().capacity()
+        self.mapping().capacity()
     }
 
     fn grow_to(&mut self, new_size: usize) -> wasmtime::Result<()> {
-        self.0.grow_to(new_size).map_err(wasmtime::Error::new)
+        match &self.0 {
+            NewMemory::Own(memory) => memory.grow_to(new_size).map_err(wasmtime::Error::new),
+            NewMemory::Stop(_) => Err(wasmtime::format_err!("a stop memory has one size")),
+        }
     }
 
     fn as_ptr(&self) -> *mut u8 {
-        self.0.mapping().base.as_ptr()
+        self.mapping().base.as_ptr()
     }
 }
 
@@ -440,44 +460,58 @@ fn chain(error: &MemoryError) -> String {
     text
 }
 
-/// Lets bulk instructions write to pages that [`GuestMemory::protect_for_report`] protects, instead of ending the process.
+/// What page faults of a running guest mean that are no traps.
+#[derive(Default)]
+pub(crate) struct GuestFaults {
+    /// The stop memory, and what is asked when the guest has come to it while it was closed: whether to go on, with the memory open again.
+    pub(crate) stop: Option<(Arc<StopMemory>, Decide)>,
+    /// A memory with a page that [`GuestMemory::protect_for_report`] protects, and what is done when a bulk instruction writes to it.
+    pub(crate) watched: Option<(Arc<GuestMemory>, Act)>,
+}
+
+type Decide = Box<dyn Fn() -> bool + Send + Sync>;
+type Act = Box<dyn Fn() + Send + Sync>;
+
+/// Handles faults of guests of this store, in place of what was handled before.
 ///
-/// They write from host code, where wasmtime does not turn a fault into a trap. The page becomes writable, the memory
-/// notes it ([`GuestMemory::bulk_write_seen`]), and the engine's epoch advances, so that the guest can be stopped soon after.
-pub(crate) fn outlive_bulk_writes<T>(
-    store: &mut wasmtime::Store<T>,
-    module: &wasmtime::Module,
-    memory: &Arc<GuestMemory>,
-) {
+/// A guest that finds its stop memory closed goes on as if nothing had been, or traps. Bulk instructions write to watched pages from host code,
+/// where wasmtime does not turn a fault into a trap, so the process would end: the page becomes writable instead, the memory notes
+/// it ([`GuestMemory::bulk_write_seen`]), and the given action sees to it that the guest is interrupted soon after.
+pub(crate) fn handle_faults<T>(store: &mut wasmtime::Store<T>, module: &wasmtime::Module, faults: GuestFaults) {
     use wasmtime::unix::StoreExt;
 
     let code = module.image_range();
     let code = code.start.addr()..code.end.addr();
-    let (engine, memory) = (store.engine().clone(), Arc::clone(memory));
     let handler = move |signal: libc::c_int, info: *const libc::siginfo_t, context: *const libc::c_void| {
         if signal != libc::SIGSEGV {
             return false;
         }
         // SAFETY: the kernel passes a live `siginfo_t`, which for SIGSEGV has an address, and a context; wasmtime hands both on.
         let (address, counter) = unsafe { ((*info).si_addr().addr(), program_counter(context)) };
-        let (Some(offset), Some(counter)) = (memory.mapping().offset_of(address), counter) else {
-            return false;
-        };
+        if let Some((stop, goes_on)) = &faults.stop
+            && stop.mapping().offset_of(address).is_some()
+        {
+            return goes_on();
+        }
+        let (Some((memory, written)), Some(counter)) = (&faults.watched, counter) else { return false };
+        let mapping = memory.mapping();
+        let Some(offset) = mapping.offset_of(address) else { return false };
         if code.contains(&counter) {
             return false;
         }
-        let mapping = memory.mapping();
         let page = offset - offset % mapping.host_page;
         // All of the accessible part is readable, so this was a write to a page that was made read-only.
         if mapping.protect(page, mapping.host_page, MprotectFlags::READ | MprotectFlags::WRITE).is_err() {
             return false;
         }
         memory.note_bulk_write();
-        engine.increment_epoch();
+        written();
         true
     };
-    // SAFETY: the handler is async-signal-safe: it reads what the kernel passed and memory it owns, makes one system call
-    // and changes two atomics; it takes no lock and allocates nothing. Its one assertion cannot fail: the page is in the mapping.
+    // SAFETY: the signal is not one of those that come at any moment: the thread has either made a poll, which is code of the guest, or a copy of
+    // bytes on behalf of a bulk instruction. Neither is inside an allocator or holds a lock, so what is called here finds them as any
+    // function called from there would. It runs on wasmtime's signal stack of 256 KiB. Its assertions cannot fail: the page is in the
+    // mapping.
     unsafe { store.set_signal_handler(handler) }
 }
 

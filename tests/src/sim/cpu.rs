@@ -4,7 +4,8 @@
 //! is told depends on the plan alone, never on how fast the host is:
 //!
 //! * Usually every measurement from the third on says the same, below the limit, so that it does not matter how often the guest looks.
-//! * In a turn that is struck the time is over the limit when the guest first looks, which is at once.
+//! * In a turn that is struck more than the limit passes between measurements, so that the guest is over it when it first looks, whether
+//!   that is while it initialises or in its step.
 //! * A step that never ends is over the limit once it has used up real CPU time that no other step comes near.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -38,6 +39,7 @@ struct State {
     cost: u64,
     limit: u64,
     strikes: bool,
+    hangs: bool,
     measured: u64,
     real_start: Duration,
     ticker: Option<Ticker>,
@@ -85,6 +87,7 @@ impl Cpu {
         state.now += 1_000_000_000;
         state.cost = cost.min(state.limit - 1);
         state.strikes = strikes;
+        state.hangs = false;
         state.measured = 0;
     }
 }
@@ -106,11 +109,10 @@ impl State {
         }
         let passed = match self.measured {
             ..=BEFORE => 0,
-            _ if self.strikes => self.limit + 1,
-            _ if real().saturating_sub(self.real_start) < HUNG => self.cost,
+            look if self.strikes => (self.limit + 1) * (look - BEFORE),
             _ => {
-                self.strikes = true;
-                self.limit + 1
+                self.hangs |= real().saturating_sub(self.real_start) >= HUNG;
+                if self.hangs { self.limit + 1 } else { self.cost }
             }
         };
         Nanos(self.now + passed)

@@ -3,15 +3,15 @@
 use wasm_encoder::reencode::{self, Reencode, RoundtripReencoder};
 use wasm_encoder::{
     CodeSection, ConstExpr, DataCountSection, DataSection, ElementMode, ElementSection, ElementSegment, ExportKind,
-    ExportSection, FunctionSection, GlobalSection, GlobalType, ImportSection, MemorySection, Module, TableSection,
-    TypeSection, ValType,
+    ExportSection, FunctionSection, GlobalSection, GlobalType, ImportSection, MemorySection, MemoryType, Module,
+    TableSection, TypeSection, ValType,
 };
 
 use super::edits::Edits;
 use super::names;
 use super::plan::{self, Plan};
 use super::refusal::Refusal;
-use super::state::{GlobalRole, INIT, REDROP};
+use super::state::{GlobalRole, INIT, REDROP, STOP, STOP_PAGES};
 use super::survey::{Body, Survey};
 use super::{PASSES, boot};
 
@@ -54,11 +54,19 @@ fn sections(survey: &Survey<'_>, plan: &Plan, code: &CodeSection) -> Reencoded<V
         copy.parse_table_section(&mut tables, section)?;
         module.section(&tables);
     }
+    let mut memories = MemorySection::new();
     if let Some(section) = old.memories.clone() {
-        let mut memories = MemorySection::new();
         copy.parse_memory_section(&mut memories, section)?;
-        module.section(&memories);
     }
+    let pages = STOP_PAGES.into();
+    memories.memory(MemoryType {
+        minimum: pages,
+        maximum: Some(pages),
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
+    module.section(&memories);
     module.section(&globals(survey, plan)?);
     module.section(&exports(survey, plan)?);
     if let Some(elements) = elements(survey, plan)? {
@@ -107,6 +115,7 @@ fn exports(survey: &Survey<'_>, plan: &Plan) -> Reencoded<ExportSection> {
     for function in &plan.state.functions {
         exports.export(&function.export, ExportKind::Func, function.index);
     }
+    exports.export(STOP, ExportKind::Memory, plan.stop);
     exports.export(INIT, ExportKind::Func, plan.init);
     exports.export(REDROP, ExportKind::Func, plan.redrop);
     Ok(exports)

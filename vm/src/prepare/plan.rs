@@ -21,6 +21,8 @@ pub(super) struct Plan {
     /// Indices of the two functions added.
     pub(super) init: u32,
     pub(super) redrop: u32,
+    /// Index of the memory added.
+    pub(super) stop: u32,
     /// Tables whose active segments are no longer applied by instantiation.
     pub(super) captured_tables: BTreeSet<u32>,
 }
@@ -62,7 +64,8 @@ pub(super) fn plan(survey: &Survey<'_>) -> wasmparser::Result<Plan> {
         initialize: survey.interface.initialize,
         names,
     };
-    Ok(Plan { state, data_flags, element_flags, init, redrop, captured_tables })
+    let stop = types.memory_count();
+    Ok(Plan { state, data_flags, element_flags, init, redrop, stop, captured_tables })
 }
 
 impl Plan {

@@ -10,6 +10,10 @@ use std::collections::BTreeMap;
 pub const INIT: &str = "abide:init";
 /// The exported function that drops, in a restored instance, the segments the captured one had dropped.
 pub const REDROP: &str = "abide:redrop";
+/// The exported memory that is no state: code reads it wherever it could go on for long, so that the host can stop it there.
+pub const STOP: &str = "abide:stop";
+/// The size of that memory, in pages of 64 KiB.
+pub const STOP_PAGES: u32 = 16;
 /// Export names beginning like this belong to preparation; a module that uses one is refused.
 pub const RESERVED: &str = "abide:";
 
@@ -19,7 +23,7 @@ pub const RESERVED: &str = "abide:";
 /// To restore: instantiate, write memories, globals and tables, call [`REDROP`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateMap {
-    /// Every memory, by index.
+    /// Every memory of the program, by index. [`STOP`] comes after them.
     pub memories: Vec<MemoryState>,
     /// Index of the memory exported as `memory`, in which buffers are exchanged.
     pub exchange: u32,

@@ -72,6 +72,10 @@ pub(super) struct BodyFacts {
     pub(super) unsettled_nans: bool,
     /// `data.drop` or `elem.drop`.
     pub(super) drops: bool,
+    /// `loop`.
+    pub(super) loops: bool,
+    /// Any call.
+    pub(super) calls: bool,
 }
 
 /// What the module's code and constant expressions do to tables, segments and functions.
@@ -201,6 +205,14 @@ fn validate_body(
         validator.op(offset, &operator)?;
         facts.unsettled_nans |= nan::is_unsettled(&operator);
         facts.drops |= matches!(operator, Operator::DataDrop { .. } | Operator::ElemDrop { .. });
+        facts.loops |= matches!(operator, Operator::Loop { .. });
+        facts.calls |= matches!(
+            operator,
+            Operator::Call { .. }
+                | Operator::CallIndirect { .. }
+                | Operator::ReturnCall { .. }
+                | Operator::ReturnCallIndirect { .. }
+        );
         uses.note(&operator);
     }
     operators.finish()?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::{Config, Engine, Instance, Module, Store, TypedFunc};
 
-use crate::memory::{GuestMemory, MemoryBank, Tracker};
+use crate::memory::{GuestMemory, Made, MemoryBank, Tracker};
 
 const WAT: &str = r#"
 (module
@@ -58,7 +58,7 @@ impl Guest {
         let (engine, bank) = engine(tracker);
         let module = Module::new(&engine, wat::parse_str(WAT).unwrap()).unwrap();
         let mut store = Store::new(&engine, ());
-        let (instance, memories) = bank.watch(|| Instance::new(&mut store, &module, &[]).unwrap());
+        let (instance, Made { memories, .. }) = bank.watch(1, || Instance::new(&mut store, &module, &[]).unwrap());
         let [memory] = memories.try_into().ok().expect("the guest has one memory");
         Guest {
             memory,

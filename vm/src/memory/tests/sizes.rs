@@ -6,7 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wasmtime::{Config, Engine, Instance, Module, ResourceLimiter, Store, Trap};
 
 use super::guest::{Guest, engine, trackers};
-use crate::memory::{MemoryError, Tracker, WASM_PAGE_BYTES};
+use crate::memory::{Made, MemoryError, Tracker, WASM_PAGE_BYTES};
 
 fn assert_out_of_bounds<T: std::fmt::Debug>(result: wasmtime::Result<T>) {
     assert_eq!(result.unwrap_err().downcast_ref::<Trap>(), Some(&Trap::MemoryOutOfBounds));
@@ -113,7 +113,7 @@ fn growth_that_the_host_refuses_is_not_minus_one() {
             r#"(module (memory 1 16384) (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))"#;
         let module = Module::new(&engine, wat::parse_str(wat).unwrap()).unwrap();
         let mut store = Store::new(&engine, PassHostFaults);
-        let (instance, memories) = bank.watch(|| Instance::new(&mut store, &module, &[]).unwrap());
+        let (instance, Made { memories, .. }) = bank.watch(1, || Instance::new(&mut store, &module, &[]).unwrap());
         let grow = instance.get_typed_func::<i32, i32>(&mut store, "grow").unwrap();
 
         let before = getrlimit(Resource::Data);

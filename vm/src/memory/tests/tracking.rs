@@ -1,12 +1,14 @@
 //! Written pages, one property at a time, and what finding them costs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use wasmtime::{Instance, Module, Store, Trap, WasmBacktrace};
 
 use super::guest::{Guest, engine, trackers};
-use crate::memory::{PAGE_BYTES, Tracker, WASM_PAGE_BYTES};
-use crate::raw::outlive_bulk_writes;
+use crate::memory::{Made, PAGE_BYTES, Tracker, WASM_PAGE_BYTES};
+use crate::raw::{GuestFaults, handle_faults};
 
 #[test]
 fn selection_obeys_a_wish_and_says_why() {
@@ -72,7 +74,7 @@ fn memories_are_found_in_the_order_of_the_module() {
             for _ in 0..4 {
                 scope.spawn(|| {
                     let mut store = Store::new(&engine, ());
-                    let (_, memories) = bank.watch(|| Instance::new(&mut store, &module, &[]).unwrap());
+                    let (_, Made { memories, .. }) = bank.watch(2, || Instance::new(&mut store, &module, &[]).unwrap());
                     let sizes: Vec<u64> = memories.iter().map(|memory| memory.byte_size()).collect();
                     assert_eq!(sizes, [WASM_PAGE_BYTES as u64, 3 * WASM_PAGE_BYTES as u64]);
                     assert_eq!(memories[1].read(8..11), *b"\0x\0");
@@ -110,12 +112,17 @@ fn a_bulk_write_to_a_protected_page_is_noted_and_passes() {
         guest.fill(0, 1, 65536).unwrap();
         guest.memory.clean().unwrap();
         let module = guest.instance.module(&guest.store).clone();
-        outlive_bulk_writes(&mut guest.store, &module, &guest.memory);
+        let memory = Arc::clone(&guest.memory);
+        let seen = Arc::new(AtomicBool::new(false));
+        let seeing = Arc::clone(&seen);
+        let written = Box::new(move || seeing.store(true, Ordering::Relaxed));
+        let faults = GuestFaults { watched: Some((memory, written)), stop: None };
+        handle_faults(&mut guest.store, &module, faults);
         guest.memory.protect_for_report(3).unwrap();
         assert!(guest.poke(3 * 4096 + 8, 2).is_err(), "a plain store still traps");
         assert!(!guest.memory.bulk_write_seen());
         guest.fill(2 * 4096, 7, 3 * 4096).unwrap();
-        assert!(guest.memory.bulk_write_seen());
+        assert!(guest.memory.bulk_write_seen() && seen.load(Ordering::Relaxed));
         assert_eq!(guest.dirty(), [2, 3, 4]);
         guest.memory.protect_for_report(3).unwrap();
         assert!(!guest.memory.bulk_write_seen());
@@ -156,7 +163,7 @@ fn cost_of_a_memory() {
         for _ in 0..200 {
             let start = Instant::now();
             let mut store = Store::new(&engine, ());
-            let made = bank.watch(|| Instance::new(&mut store, &module, &[]).unwrap());
+            let made = bank.watch(1, || Instance::new(&mut store, &module, &[]).unwrap());
             drop((made, store));
             best = best.min(start.elapsed());
         }

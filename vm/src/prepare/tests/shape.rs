@@ -11,8 +11,8 @@ fn prepared_bytes_are_pinned() {
     for (_, body, _) in CORPUS {
         hasher.update(&prepare(&module(body)).unwrap().module);
     }
-    assert_eq!(PREPARATION_VERSION, 1);
-    assert_eq!(hasher.finalize().to_hex().as_str(), "db00d64fd52911bea0a776d5fe64289f7e7834a35e7108228fcc7d3eb22d7111");
+    assert_eq!(PREPARATION_VERSION, 2);
+    assert_eq!(hasher.finalize().to_hex().as_str(), "6d978c48adaf0ff765901723d6ec06a4857fcad3f171d2e103fb6d4921f11eb7");
 }
 
 #[test]

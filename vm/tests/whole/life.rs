@@ -1,7 +1,5 @@
 //! A machine's life in one thread: booted, run, killed, recovered, over the in-memory store.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
-
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
