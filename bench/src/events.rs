@@ -1,6 +1,7 @@
 //! Durable events through production's threads: sent, logged, on disk, answered.
 
 use std::path::Path;
+use std::time::Duration;
 
 use boot::driver::{Ended, Options, Running};
 use boot::ports::console::Target as Console;
@@ -16,31 +17,61 @@ const EVENTS: usize = 300;
 const QUEUES: usize = 30;
 const QUEUED: usize = 100;
 
-pub(crate) fn run(report: &mut Report) {
+/// One message at a time.
+pub(crate) fn sequential(report: &mut Report) {
     let folder = scratch();
-    let place = make(folder.path(), "machine", &load_guest(), &load_genesis(1));
-    let (alone, queued_bytes) = record_bytes(folder.path(), &place);
-    let running = start(folder.path(), &place);
-    let mut bare = Bare::new(folder.path(), "bare");
-    let rate = |events: usize, time: std::time::Duration| events as f64 / time.as_secs_f64();
-
-    let one_by_one = || (0..EVENTS).for_each(|_| ask(&running, 1));
-    let (figure, floor) = in_turns(ROUNDS, one_by_one, || (0..EVENTS).for_each(|_| bare.commit(1, alone)));
+    let bed = Bed::new(folder.path());
+    let (running, mut bare, bytes) = (bed.running, bed.bare, bed.alone_bytes);
+    let (figure, floor) = in_turns(
+        ROUNDS,
+        || (0..EVENTS).for_each(|_| ask(&running, 1)),
+        || (0..EVENTS).for_each(|_| bare.commit(1, bytes)),
+    );
     let target = Target::ShareAtLeast(0.8);
     report.rate("sequential durable events", rate(EVENTS, figure), rate(EVENTS, floor), target);
+    stop(running);
+}
 
-    let queued = || (0..QUEUES).for_each(|_| ask(&running, QUEUED));
-    let (figure, floor) = in_turns(ROUNDS, queued, || (0..QUEUES).for_each(|_| bare.commit(QUEUED, queued_bytes)));
-    let events = QUEUES * QUEUED;
-    report.rate(
-        "durable events, 100 queued at a time",
-        rate(events, figure),
-        rate(events, floor),
-        Target::ShareAtLeast(0.4),
+/// A hundred messages at a time.
+pub(crate) fn queued(report: &mut Report) {
+    let folder = scratch();
+    let bed = Bed::new(folder.path());
+    let (running, mut bare, bytes) = (bed.running, bed.bare, bed.share_bytes);
+    let (figure, floor) = in_turns(
+        ROUNDS,
+        || (0..QUEUES).for_each(|_| ask(&running, QUEUED)),
+        || (0..QUEUES).for_each(|_| bare.commit(QUEUED, bytes)),
     );
+    let (events, target) = (QUEUES * QUEUED, Target::ShareAtLeast(0.4));
+    report.rate("durable events, 100 queued at a time", rate(events, figure), rate(events, floor), target);
+    stop(running);
+}
 
+/// A machine in motion, and its floor.
+struct Bed {
+    running: Running,
+    bare: Bare,
+    /// Bytes of the batch that one message makes.
+    alone_bytes: usize,
+    /// Bytes of each message's share in a batch of many.
+    share_bytes: usize,
+}
+
+impl Bed {
+    fn new(folder: &Path) -> Self {
+        let place = make(folder, "machine", &load_guest(), &load_genesis(1));
+        let (alone_bytes, share_bytes) = record_bytes(folder, &place);
+        Self { running: start(folder, &place), bare: Bare::new(folder, "bare"), alone_bytes, share_bytes }
+    }
+}
+
+fn stop(running: Running) {
     running.handle().stop();
     assert!(matches!(running.wait(), Ok(Ended::Stopped)), "the machine stops");
+}
+
+fn rate(events: usize, time: Duration) -> f64 {
+    events as f64 / time.as_secs_f64()
 }
 
 /// Bytes of the batch that one message makes, and of each message's share in one of many.

@@ -21,8 +21,9 @@ use report::Report;
 type Section = (&'static str, fn(&mut Report));
 
 /// The sections in the order of docs/bench.md.
-const SECTIONS: [Section; 6] = [
-    ("events", events::run),
+const SECTIONS: [Section; 7] = [
+    ("events one by one", events::sequential),
+    ("events queued", events::queued),
     ("commits", commits::run),
     ("guests", guests::run),
     ("launch", launch::run),

@@ -40,11 +40,12 @@ pub(crate) fn load_message(dirty_pages: u32) -> Vec<u8> {
     payload
 }
 
-/// A folder on the file system where the build is, so that figures do not come from a file system in memory.
+/// A folder where the build is, so that figures do not come from a file system in memory; or in the folder that `ABIDE_BENCH_FOLDER` names.
 pub(crate) fn scratch() -> TempDir {
     let program = std::env::current_exe().expect("a running program has a path");
     let target = program.ancestors().find(|path| path.ends_with("target")).unwrap_or(Path::new("."));
-    tempfile::Builder::new().prefix("bench-").tempdir_in(target).expect("the build folder can be written")
+    let place = std::env::var_os("ABIDE_BENCH_FOLDER").map_or_else(|| target.to_owned(), PathBuf::from);
+    tempfile::Builder::new().prefix("bench-").tempdir_in(place).expect("the folder of the bench can be written")
 }
 
 /// How guests are run: as in production, with the native code cache beside the machines.

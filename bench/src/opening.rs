@@ -13,9 +13,9 @@ const ROUNDS: usize = 7;
 pub(crate) fn run(report: &mut Report) {
     let folder = scratch();
     let folder = folder.path();
-    for mib in [1, 64, 1023] {
+    for mib in [1, 3, 64, 1023] {
         let place = make(folder, &format!("size-{mib}"), &load_guest(), &load_genesis(mib));
-        measure(report, folder, &place, &format!("open, {mib} MiB, after a clean stop"));
+        measure(report, folder, &place, End::Stop, &format!("open, {mib} MiB, after a clean stop"));
     }
     let place = make(folder, "age", &load_guest(), &load_genesis(64));
     let message = load_message(2);
@@ -29,11 +29,18 @@ pub(crate) fn run(report: &mut Report) {
         }
         // As after kill -9: what was executed after the last checkpoint is executed again.
         drop(life);
-        measure(report, folder, &place, &format!("open, 64 MiB, after {inputs} inputs and kill -9"));
+        measure(report, folder, &place, End::Kill, &format!("open, 64 MiB, after {inputs} inputs and kill -9"));
     }
 }
 
-fn measure(report: &mut Report, folder: &Path, place: &Path, name: &str) {
+/// How a life ends before the next opening.
+#[derive(Clone, Copy)]
+enum End {
+    Stop,
+    Kill,
+}
+
+fn measure(report: &mut Report, folder: &Path, place: &Path, end: End, name: &str) {
     let (mut opened, mut first) = (Vec::new(), Vec::new());
     let mut replayed = 0;
     for _ in 0..ROUNDS {
@@ -44,6 +51,9 @@ fn measure(report: &mut Report, folder: &Path, place: &Path, name: &str) {
         life.send(&load_message(0), 1);
         first.push(start.elapsed());
         replayed = life.replayed;
+        if matches!(end, End::Stop) {
+            life.stop();
+        }
     }
     report.cost(name, median(opened), None, Target::Reported);
     let first: Duration = median(first);

@@ -11,9 +11,9 @@
 //! machine leaves in the order of its log.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -60,7 +60,8 @@ pub struct Options {
 
 /// What comes to the guest thread.
 enum Event {
-    Arrive(Arrival),
+    /// A message to the owner's port, and where its sender waits for news of it.
+    Ask(Asker, Arrival, UnboundedSender<AskerNews>),
     News(News),
     AskerGone(Asker),
     Committed(Result<(), AppendError>),
@@ -118,45 +119,22 @@ pub struct Running {
 #[derive(Clone)]
 pub struct Handle {
     events: Sender<Event>,
-    askers: Arc<Askers>,
-}
-
-/// Who waits for answers.
-#[derive(Default)]
-struct Askers {
-    table: Mutex<AskerTable>,
-}
-
-#[derive(Default)]
-struct AskerTable {
-    /// Whether the machine has ended: nobody will be told anything any more.
-    is_closed: bool,
-    next: u64,
-    waiting: HashMap<Asker, UnboundedSender<AskerNews>>,
+    askers: Arc<AtomicU64>,
 }
 
 impl Handle {
     /// Sends a message to the owner's port; news of it come through `news`. Nothing is sent if `key` was sent before: then the
     /// recorded outcome comes.
     pub fn send(&self, payload: Vec<u8>, key: Vec<u8>, news: UnboundedSender<AskerNews>) -> Asker {
-        let asker = {
-            let mut table = self.askers.table.lock().unwrap_or_else(PoisonError::into_inner);
-            table.next += 1;
-            let asker = Asker(table.next);
-            if !table.is_closed {
-                table.waiting.insert(asker, news);
-            }
-            asker
-        };
+        let asker = Asker(self.askers.fetch_add(1, Ordering::Relaxed));
         let message = Arrival::Message { port: PortId::OWNER, from: Vec::new(), payload, asker: Some(asker), key };
         // A machine that has ended drops the sender of the news, which tells the asker.
-        let _ = self.events.send(Event::Arrive(message));
+        let _ = self.events.send(Event::Ask(asker, message, news));
         asker
     }
 
     /// The asker no longer waits.
     pub fn forget(&self, asker: Asker) {
-        self.askers.table.lock().unwrap_or_else(PoisonError::into_inner).waiting.remove(&asker);
         let _ = self.events.send(Event::AskerGone(asker));
     }
 
@@ -181,18 +159,17 @@ impl Running {
     /// As [`Self::start`].
     pub fn start_on(runtime: Runtime, machine: Machine, options: Options) -> Result<Self, RunError> {
         let (events, inbox) = channel();
-        let handle = Handle { events: events.clone(), askers: Arc::new(Askers::default()) };
+        let handle = Handle { events: events.clone(), askers: Arc::default() };
         let limits = {
             let image = load_image(&machine)?;
             image.limits
         };
         let (ready, started) = channel();
         let guest = {
-            let (askers, runtime) = (Arc::clone(&handle.askers), runtime.handle().clone());
+            let runtime = runtime.handle().clone();
             let run = move || match set_up(machine, &options, events, &runtime) {
-                Ok((mut guest, step_loop)) => {
+                Ok((guest, step_loop)) => {
                     let _ = ready.send(Ok(()));
-                    guest.askers = askers;
                     guest.run(step_loop, &inbox)
                 }
                 Err(error) => {
@@ -382,7 +359,7 @@ fn set_up(
         is_silent: options.is_silent,
         commits: Some(commits),
         committer: Some(committer),
-        askers: Arc::new(Askers::default()),
+        askers: HashMap::new(),
         is_running: Some(is_running),
         tick,
     };
@@ -396,7 +373,8 @@ struct Guest {
     is_silent: bool,
     commits: Option<Sender<Box<Commit>>>,
     committer: Option<JoinHandle<()>>,
-    askers: Arc<Askers>,
+    /// Who waits for answers.
+    askers: HashMap<Asker, UnboundedSender<AskerNews>>,
     is_running: Option<Arc<AtomicBool>>,
     tick: JoinHandle<()>,
 }
@@ -412,18 +390,14 @@ impl Guest {
         }
         self.is_running = None;
         self.tick.thread().unpark();
-        // Whoever still waits hears that the line is closed.
-        let mut table = self.askers.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.is_closed = true;
-        table.waiting.clear();
-        drop(table);
+        // Whoever still waits, and whoever is still in the inbox, is dropped with this thread's belongings, and hears that the line is closed.
         ended
     }
 
     fn turn_until_ended(&mut self, step_loop: &mut StepLoop, inbox: &Receiver<Event>) -> Result<Ended, RunError> {
         loop {
             while let Ok(event) = inbox.try_recv() {
-                take(step_loop, event)?;
+                self.take(step_loop, event)?;
             }
             match step_loop.turn(wall_clock())? {
                 Turn::Worked => {}
@@ -435,13 +409,38 @@ impl Guest {
                 Turn::Release(outgoing) => outgoing.into_iter().for_each(|one| self.release(one)),
                 Turn::Idle(until) => {
                     if let Some(event) = self.wait(inbox, until)? {
-                        take(step_loop, event)?;
+                        self.take(step_loop, event)?;
                     }
                 }
                 Turn::Stopped => return Ok(Ended::Stopped),
                 Turn::Halted(halt) => return Ok(Ended::Halted(halt)),
             }
         }
+    }
+
+    fn take(&mut self, step_loop: &mut StepLoop, event: Event) -> Result<(), RunError> {
+        match event {
+            Event::Ask(asker, message, news) => {
+                self.askers.insert(asker, news);
+                step_loop.arrive(message);
+            }
+            Event::News(News::Answer { request, more, payload }) => {
+                step_loop.arrive(Arrival::Answer { request, more, payload });
+            }
+            Event::News(News::Broken { request, code, text }) => {
+                step_loop.arrive(Arrival::Broken { request, code, text })
+            }
+            Event::News(News::Delivered(effect)) => step_loop.delivered(effect, wall_clock()),
+            Event::AskerGone(asker) => {
+                self.askers.remove(&asker);
+                step_loop.asker_gone(asker)?;
+            }
+            Event::Committed(Ok(())) => step_loop.committed(),
+            // Done or not, nothing of it has left; the next start reads back which it was.
+            Event::Committed(Err(error)) => return Err(error.into()),
+            Event::Stop => step_loop.stop(),
+        }
+        Ok(())
     }
 
     fn wait(&self, inbox: &Receiver<Event>, until: Option<Nanos>) -> Result<Option<Event>, RunError> {
@@ -482,14 +481,13 @@ impl Guest {
                 }
             }
             Outgoing::Asker(asker, news) => {
-                let mut table = self.askers.table.lock().unwrap_or_else(PoisonError::into_inner);
                 let is_last = !matches!(news, AskerNews::Answer { more: true, .. });
-                if let Some(waiting) = table.waiting.get(&asker) {
+                if let Some(waiting) = self.askers.get(&asker) {
                     // An asker that has gone is reported by whoever it talked through.
                     let _ = waiting.send(news);
                 }
                 if is_last {
-                    table.waiting.remove(&asker);
+                    self.askers.remove(&asker);
                 }
             }
             Outgoing::Trace(text) => info!(target: "machine", "{}", crate::ports::console::printable(text.as_bytes())),
@@ -511,23 +509,6 @@ impl Guest {
             _ => {}
         }
     }
-}
-
-fn take(step_loop: &mut StepLoop, event: Event) -> Result<(), RunError> {
-    match event {
-        Event::Arrive(arrival) => step_loop.arrive(arrival),
-        Event::News(News::Answer { request, more, payload }) => {
-            step_loop.arrive(Arrival::Answer { request, more, payload });
-        }
-        Event::News(News::Broken { request, code, text }) => step_loop.arrive(Arrival::Broken { request, code, text }),
-        Event::News(News::Delivered(effect)) => step_loop.delivered(effect, wall_clock()),
-        Event::AskerGone(asker) => step_loop.asker_gone(asker)?,
-        Event::Committed(Ok(())) => step_loop.committed(),
-        // Done or not, nothing of it has left; the next start reads back which it was.
-        Event::Committed(Err(error)) => return Err(error.into()),
-        Event::Stop => step_loop.stop(),
-    }
-    Ok(())
 }
 
 fn commit_all(mut machine: Machine, queue: &Receiver<Box<Commit>>, events: &Sender<Event>) {

@@ -25,8 +25,9 @@ use crate::memory::{Pager, PagerError};
 /// Objects that can be loaded from any thread.
 pub type SharedObjects = Arc<dyn Objects + Send + Sync>;
 
-/// Memories with more pages than this (64 MiB) are paged in as they are touched.
-pub const EAGER_PAGES_MAX: u64 = 16_384;
+/// Memories with more pages than this (4 MiB) are paged in as they are touched. A page takes some 25 us to load and check, so this is what opening may
+/// cost: `cargo bench -- opening`.
+pub const EAGER_PAGES_MAX: u64 = 1024;
 
 /// The most that a program which a machine becomes may hold, unpacked, in bytes.
 const BECOME_BYTES_MAX: u64 = 256 << 20;

@@ -1,20 +1,27 @@
 //! Simulated lives. `ABIDE_SIM_SEEDS=100000` lives more of them, `ABIDE_SIM_SEED=42` one, with everything that happens in it.
 
+use std::ops::Range;
+
 use tests::sim::plan::Plan;
 use tests::sim::sweep::{explain, on_a_guest_thread, sweep, try_live};
 
 const SEEDS: u64 = 1000;
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+/// `ABIDE_SIM_SEED=42`, `ABIDE_SIM_SEEDS=5000` or `ABIDE_SIM_SEEDS=5000..6000`.
+fn seeds() -> Range<u64> {
+    let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("{text} is not a number of a seed"));
+    if let Ok(seed) = std::env::var("ABIDE_SIM_SEED") {
+        return number(&seed)..number(&seed) + 1;
+    }
+    match std::env::var("ABIDE_SIM_SEEDS") {
+        Ok(range) => range.split_once("..").map_or_else(|| 0..number(&range), |(from, to)| number(from)..number(to)),
+        Err(_) => 0..SEEDS,
+    }
 }
 
 #[test]
 fn a_thousand_lives_keep_every_promise() {
-    let seeds = match number("ABIDE_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("ABIDE_SIM_SEEDS").unwrap_or(SEEDS),
-    };
+    let seeds = seeds();
     let count = seeds.end - seeds.start;
     let folder = tempfile::tempdir().unwrap();
     // Native code is only believed from a folder that nobody else can enter; the engine makes such a one.
