@@ -4,3 +4,4 @@
 
 pub mod abide;
 pub mod sim;
+pub mod torture;

@@ -80,6 +80,12 @@ impl Coverage {
         }
     }
 
+    /// How often something happened.
+    #[must_use]
+    pub fn of(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or(0)
+    }
+
     /// What should have happened and did not.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
