@@ -9,4 +9,5 @@ pub mod branch;
 pub mod journal;
 pub mod machine;
 pub mod objects;
+pub mod planted;
 pub mod verify;

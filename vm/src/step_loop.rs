@@ -14,6 +14,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use persist::journal::Commit;
+use persist::planted::{Bug, is_planted};
 use seed::message::{Code, Input};
 use seed::record::{Batch, Epoch, OutputsHash, Record, SENDER_KEY_BYTES_MAX};
 use seed::{EffectId, Id, LoadError, Nanos, PortId, ReplyId, RequestId, Seq};
@@ -269,7 +270,10 @@ impl Asks {
 
     /// Whom this very ask went to, if it is still open.
     fn port(&self, request: RequestId, ask: AskId) -> Option<PortId> {
-        self.open.get(&request).filter(|(open, _)| *open == ask).map(|(_, port)| *port)
+        self.open
+            .get(&request)
+            .filter(|(open, _)| *open == ask || is_planted(Bug::LateAnswerTaken))
+            .map(|(_, port)| *port)
     }
 
     /// The ask that a port means.
@@ -322,7 +326,9 @@ impl StepLoop {
             } else {
                 asks.ask(request, asked.port);
                 let release = Release::Ask { request, port: asked.port, payload: asked.payload, resumed: true };
-                released.push(Outgoing::Port(asked.port, release));
+                if !is_planted(Bug::NotResumed) {
+                    released.push(Outgoing::Port(asked.port, release));
+                }
             }
         }
         // Whoever asked without a key cannot come back for the answer.
@@ -483,6 +489,9 @@ impl StepLoop {
         if !opens_epoch && !self.delivered.is_empty() || forming.records.is_empty() {
             // An empty list only where a clean stop owes a checkpoint and nothing else.
             let effects: Vec<EffectId> = std::mem::take(&mut self.delivered).into_iter().collect();
+            if is_planted(Bug::SettledTwice) {
+                self.delivered.extend(&effects);
+            }
             self.settle_at = None;
             self.body.settle(&effects)?;
             forming.records.push(Record::Settle { effects });
@@ -494,7 +503,7 @@ impl StepLoop {
             || self.stopping
             || self.halt.is_some()
             || self.position.batch.is_none()
-            || cost > self.policy.recovery_budget
+            || cost > self.policy.recovery_budget && !is_planted(Bug::BudgetIgnored)
             || records > self.policy.checkpoint_records_max
             || self.body.captured_bytes() > self.policy.captured_bytes_max
             || forming.records.iter().any(|record| matches!(record, Record::Epoch(_)));
@@ -513,8 +522,14 @@ impl StepLoop {
         self.position.batch = Some(id);
         self.position.cost_since_checkpoint = if is_checkpoint { Nanos(0) } else { cost };
         self.position.records_since_checkpoint = if is_checkpoint { 0 } else { records };
+        if is_planted(Bug::ReleasedBeforeCommitted) {
+            self.released.append(&mut forming.releases);
+        }
         self.in_flight = Some(InFlight { releases: forming.releases, end: batch.end(), is_checkpoint });
         let checkpoint = is_checkpoint.then(|| self.body.checkpoint());
+        if is_planted(Bug::CheckpointTooSoon) {
+            self.body.checkpointed();
+        }
         Ok(Commit { batch, checkpoint })
     }
 
@@ -570,8 +585,12 @@ impl StepLoop {
 
     /// Takes the guest back to where it was before the step, and logs or halts.
     fn abort(&mut self, admitted: Admitted, encoding: Vec<u8>, cost: Nanos, reason: &str) -> Result<(), Fatal> {
-        self.body.rewind()?;
-        self.execute_forming_again()?;
+        if !is_planted(Bug::NotRewound) {
+            self.body.rewind()?;
+        }
+        if !is_planted(Bug::EarlierStepsLost) {
+            self.execute_forming_again()?;
+        }
         self.forming.is_final = true;
         let what = match &admitted.input {
             Input::Boot { .. } => Some("its boot"),
@@ -587,6 +606,9 @@ impl StepLoop {
             }
         }
         let releases = self.body.abort(&admitted.input, &admitted.key, reason)?;
+        if is_planted(Bug::LostAbort) {
+            return Ok(());
+        }
         let record = Record::Abort { input: encoding, cost, key: admitted.key.clone(), reason: reason.to_owned() };
         self.log(admitted, record, cost, releases);
         Ok(())
@@ -738,6 +760,7 @@ impl StepLoop {
                     return Ok(None);
                 }
                 if !key.is_empty()
+                    && !is_planted(Bug::KeyForgotten)
                     && let Some(outcome) = ledger.outcome(&key, objects)?
                 {
                     self.repeat(asker, outcome);

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Cause, CommitError, Entry, Reader, Store, StoreError, Table, Usage, Visit, Writes, check_key};
 use crate::head::HeadDisk;
+use crate::planted::{Bug, is_planted};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 type Tables = [Arc<Map>; Table::ALL.len()];
@@ -59,6 +60,8 @@ struct Disk {
     undo: Vec<Vec<Replaced>>,
     head: Vec<u8>,
     head_unsynced: Vec<(usize, Vec<u8>)>,
+    /// Newest commits that a power cut takes back: none, unless [`Bug::SkippedSync`] is planted.
+    unsynced: usize,
     /// Handles of an older generation belong to a process that is gone.
     generation: u64,
     counts: Counts,
@@ -80,6 +83,7 @@ impl ModelDisk {
             undo: Vec::new(),
             head: Vec::new(),
             head_unsynced: Vec::new(),
+            unsynced: 0,
             generation: 0,
             counts: Counts::default(),
             read_faults: BTreeSet::new(),
@@ -161,6 +165,8 @@ impl ModelDisk {
             }
         }
         disk.head = left;
+        let unsynced = std::mem::take(&mut disk.unsynced);
+        disk.roll_back(unsynced);
     }
 
     /// The head file is synced, as at the folder's creation.
@@ -221,18 +227,7 @@ impl ModelDisk {
     /// Brings back the store as it was `commits` commits ago; the head file stays. False when it is not that old.
     #[must_use]
     pub fn roll_back(&self, commits: usize) -> bool {
-        let mut disk = self.disk();
-        if commits > disk.undo.len() {
-            return false;
-        }
-        for _ in 0..commits {
-            let Some(undo) = disk.undo.pop() else { break };
-            disk.commits -= 1;
-            for (table, key, old) in undo {
-                set(&mut disk.tables, table, &key, old);
-            }
-        }
-        true
+        self.disk().roll_back(commits)
     }
 
     /// The copy that [`Store::copy_to`] made in `folder`.
@@ -250,6 +245,20 @@ impl Disk {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         usize::try_from((z ^ (z >> 31)) % limit.max(1)).unwrap_or(0)
+    }
+
+    fn roll_back(&mut self, commits: usize) -> bool {
+        if commits > self.undo.len() {
+            return false;
+        }
+        for _ in 0..commits {
+            let Some(undo) = self.undo.pop() else { break };
+            self.commits -= 1;
+            for (table, key, old) in undo {
+                set(&mut self.tables, table, &key, old);
+            }
+        }
+        true
     }
 
     fn used(&self) -> u64 {
@@ -411,6 +420,8 @@ impl Store for ModelStore {
             }
         }
         disk.apply(&changes);
+        let is_synced = !(is_planted(Bug::SkippedSync) && number % 3 == 2);
+        disk.unsynced = if is_synced { 0 } else { disk.unsynced + 1 };
         Ok(())
     }
 

@@ -39,6 +39,8 @@ pub const EXPECTED: &[&str] = &[
     "memory grown",
     "oversize answer",
     "power cut",
+    "rot noticed",
+    "rot where nothing needed it",
     "ran ahead of a checkpoint in flight",
     "ran ahead of a commit in flight",
     "read failed",

@@ -170,6 +170,7 @@ impl Life<'_> {
                 self.checker.coverage.hit("power cut");
                 Ok(())
             }
+            Kind::Rot => self.rot(random),
             Kind::Stop => {
                 if let Some(host) = &mut self.host {
                     host.machine.stop();

@@ -70,6 +70,8 @@ pub enum Kind {
     PowerCut,
     /// The machine is told to stop.
     Stop,
+    /// The process dies, and a bit of its disk flips.
+    Rot,
 }
 
 /// How a commit fails.
@@ -92,7 +94,7 @@ impl fmt::Display for Action {
 }
 
 /// Weights of what happens; `rough` lives are short and interrupted.
-fn weights(rough: u64) -> [(u64, Kind); 17] {
+fn weights(rough: u64) -> [(u64, Kind); 18] {
     [
         (300, Kind::Turns),
         (120, Kind::Arrive),
@@ -111,6 +113,7 @@ fn weights(rough: u64) -> [(u64, Kind); 17] {
         (6 * rough, Kind::Kill),
         (2 * rough, Kind::PowerCut),
         (3 * rough, Kind::Stop),
+        (2 * rough, Kind::Rot),
     ]
 }
 

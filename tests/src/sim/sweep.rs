@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use persist::planted::{Bug, plant};
+
 use super::Failure;
 use super::coverage::Coverage;
 use super::life::{Report, live};
@@ -41,12 +43,13 @@ pub fn try_live(plan: &Plan, native: &Path, with_trace: bool) -> (Report, Result
     })
 }
 
-/// Lives the lives of these seeds. Ends early if one fails.
-pub fn sweep(seeds: std::ops::Range<u64>, native: &Path) -> Swept {
+/// Lives the lives of these seeds, with a bug planted if one is given. Ends early if one fails.
+pub fn sweep(seeds: std::ops::Range<u64>, native: &Path, bug: Option<Bug>) -> Swept {
     let next = AtomicU64::new(seeds.start);
     let stop = AtomicBool::new(false);
     let swept = Mutex::new(Swept::default());
     let one_thread = || {
+        plant(bug);
         while !stop.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {

@@ -11,7 +11,7 @@ pub const ROW: Row =
 const AT_ONCE: u64 = 100;
 
 /// What of a life's coverage is a fault.
-const FAULTS: [&str; 10] = [
+const FAULTS: [&str; 12] = [
     "clock set back",
     "commit at end: not done",
     "commit at end: unknown, done",
@@ -22,6 +22,8 @@ const FAULTS: [&str; 10] = [
     "killed with a commit in flight, not done",
     "power cut",
     "read failed",
+    "rot noticed",
+    "rot where nothing needed it",
 ];
 
 fn run(effort: &Effort) -> Tally {
@@ -34,7 +36,7 @@ fn run(effort: &Effort) -> Tally {
     let (mut tally, mut lived) = (Tally::default(), 0);
     while effort.goes_on(lived) {
         let first = effort.seed.wrapping_add(lived);
-        let swept = sweep(first..first + AT_ONCE.min(effort.rounds - lived), &native);
+        let swept = sweep(first..first + AT_ONCE.min(effort.rounds - lived), &native, None);
         lived += swept.lives;
         let faults: u64 = FAULTS.iter().map(|fault| swept.coverage.of(fault)).sum();
         tally.injected += faults;

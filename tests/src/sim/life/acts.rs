@@ -1,14 +1,19 @@
 //! What happens to a machine from outside: messages, answers, deliveries, the disk, the clock.
 
+use std::path::Path;
+
 use persist::journal::AppendError;
+use persist::objects::load;
 use persist::store::model::CommitFault;
-use persist::store::{CommitError, Store as _};
+use persist::store::{CommitError, Store as _, Table};
 use seed::record::SENDER_KEY_BYTES_MAX;
 use seed::{Domain, Id, Nanos, PortId};
+use vm::body::Body;
 use vm::step_loop::{Arrival, Asker};
 
 use super::{KEYS, Life, START};
 use crate::sim::check::Sent;
+use crate::sim::host::Found;
 use crate::sim::plan::CommitEnd;
 use crate::sim::random::Random;
 use crate::sim::{Failure, chain, ensure, ops};
@@ -152,6 +157,38 @@ impl Life<'_> {
             host.machine.committed();
             self.note(|| "reported".to_owned());
         }
+        Ok(())
+    }
+
+    /// A copy of the disk with one bit flipped is noticed to be damaged, or does as well as the disk itself. The disk is left as it is.
+    pub(super) fn rot(&mut self, random: &mut Random) -> Result<(), Failure> {
+        const PROMISE: &str = "nothing unchecked is used";
+        self.die("killed");
+        let failed = |error: &dyn std::error::Error| Failure::new(PROMISE, chain(error));
+        let place = Path::new("rotten");
+        self.disk.open().copy_to(place).map_err(|error| failed(&error))?;
+        let Some(rotten) = self.disk.copy_in(place) else { return Ok(()) };
+        let table = Table::ALL[usize::try_from(random.below(Table::ALL.len() as u64)).unwrap_or(0)];
+        let Some(key) = rotten.flip_any_bit(table) else { return Ok(()) };
+        self.note(|| format!("a bit flips in {table:?} under {key:02x?}"));
+        let store = rotten.open();
+        if let (Table::Objects, Some(id)) = (table, Id::from_bytes(&key)) {
+            for domain in [Domain::Page, Domain::Node, Domain::Object] {
+                let is_right = load(&store, domain, &id).map_or(true, |bytes| Id::of(domain, &bytes) == id);
+                ensure(is_right, PROMISE, || format!("{domain:?} {id} is other than its name says"))?;
+            }
+        }
+        let found = Found::open(&rotten);
+        if let Ok(found) = &found {
+            let known = self.checker.log.iter().map(|(_, id, _)| id);
+            let same =
+                found.log.len() >= known.len() && found.log.iter().zip(known).all(|((_, id), known)| id == known);
+            ensure(same, PROMISE, || "another log".to_owned())?;
+        }
+        let inspect = |_: &mut Body| Ok(());
+        let start = |found: Found| found.start(&rotten, &self.settings, self.plan.policy, self.root, false, &inspect);
+        let started = found.and_then(start);
+        self.checker.coverage.hit(if started.is_ok() { "rot where nothing needed it" } else { "rot noticed" });
         Ok(())
     }
 }
