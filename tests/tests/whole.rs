@@ -13,6 +13,8 @@ mod conversations;
 mod copies;
 #[path = "whole/damage.rs"]
 mod damage;
+#[path = "whole/engines.rs"]
+mod engines;
 #[path = "whole/kills.rs"]
 mod kills;
 #[path = "whole/runaways.rs"]

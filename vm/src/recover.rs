@@ -30,9 +30,16 @@ pub fn recover(
     lost: OnLost,
 ) -> Result<Recovered, BodyError> {
     let mode = if since_checkpoint.is_empty() { Mode::Live } else { Mode::Replay };
-    let mut body = Body::restore(settings, mode, objects, &branch.checkpoint.root, lost)?;
-    for batch in since_checkpoint {
-        body.replay(batch)?;
+    let restore = |mode| {
+        let (objects, lost) = (SharedObjects::clone(&objects), OnLost::clone(&lost));
+        Body::restore(settings, mode, objects, &branch.checkpoint.root, lost)
+    };
+    let mut body = restore(mode)?;
+    if let Err(error) = body.replay_all(since_checkpoint) {
+        // Once more, slowly: the first batch that comes out differently is the one to name.
+        let mut body = restore(mode)?;
+        since_checkpoint.iter().try_for_each(|batch| body.replay(batch))?;
+        return Err(error);
     }
     body.go_live(settings)?;
     let position = Position {

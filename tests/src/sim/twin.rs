@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use persist::objects::load;
 use persist::store::Reader;
 use seed::object::{Link, Objects, links};
+use seed::record::Batch;
 use seed::{Domain, Id, LoadError};
 use vm::body::{Body, SharedObjects};
 use vm::engine::{Mode, Settings};
@@ -39,19 +40,29 @@ fn diverged(error: &dyn std::error::Error) -> Failure {
 ///
 /// # Errors
 /// If something comes out differently.
-pub fn replay(settings: &Settings, objects: SharedObjects, root: &Id, checker: &Checker) -> Result<(), Failure> {
+pub fn replay<'a>(
+    settings: &Settings,
+    objects: SharedObjects,
+    root: &Id,
+    mut log: impl Iterator<Item = &'a Batch>,
+) -> Result<(), Failure> {
     let mut body = Body::restore(settings, Mode::Replay, objects, root, lost()).map_err(|error| diverged(&error))?;
-    checker.log.iter().try_for_each(|(batch, ..)| body.replay(batch)).map_err(|error| diverged(&error))
+    log.try_for_each(|batch| body.replay(batch)).map_err(|error| diverged(&error))
 }
 
 /// The same, with a body that is put down to objects and restored from them after every batch.
 ///
 /// # Errors
 /// If something comes out differently.
-pub fn replay_restored(settings: &Settings, below: SharedObjects, root: &Id, checker: &Checker) -> Result<(), Failure> {
+pub fn replay_restored<'a>(
+    settings: &Settings,
+    below: SharedObjects,
+    root: &Id,
+    log: impl Iterator<Item = &'a Batch>,
+) -> Result<(), Failure> {
     let overlay = Arc::new(Overlay { below, above: Mutex::default() });
     let mut root = *root;
-    for (batch, ..) in &checker.log {
+    for batch in log {
         let objects: SharedObjects = Arc::clone(&overlay) as SharedObjects;
         let mut body =
             Body::restore(settings, Mode::Replay, objects, &root, lost()).map_err(|error| diverged(&error))?;

@@ -23,7 +23,7 @@ struct Script {
     open: bool,
 }
 
-fn script() -> Vec<String> {
+pub(crate) fn script() -> Vec<String> {
     let mut script = Script { random: Random::new(2_000), messages: Vec::new(), persons: 0, open: false };
     for table in [
         "create table person(id integer primary key, name text not null, age integer, photo blob)",
@@ -116,7 +116,7 @@ impl Script {
 }
 
 /// A machine with a new database. Genesis data take the place of the random port, so that nothing but the script decides.
-fn machine(folder: &Path, name: &str) -> std::path::PathBuf {
+pub(crate) fn machine(folder: &Path, name: &str) -> std::path::PathBuf {
     let (machine, genesis) = (folder.join(name), folder.join("genesis"));
     std::fs::write(&genesis, "the same for all").unwrap();
     boot(&machine, &example("sqlite/sqlite.wasm"), &["--genesis", genesis.to_str().unwrap()]);
@@ -124,7 +124,7 @@ fn machine(folder: &Path, name: &str) -> std::path::PathBuf {
 }
 
 /// Sends the script; the process that runs the machine is killed while it works on the messages with these numbers, or soon after.
-fn perform(machine: &Path, script: &[String], kills: &[usize]) -> (Vec<Answer>, usize) {
+pub(crate) fn perform(machine: &Path, script: &[String], kills: &[usize]) -> (Vec<Answer>, usize) {
     let mut random = Random::new(15);
     let mut answers = Vec::with_capacity(script.len());
     let mut deaths = 0;

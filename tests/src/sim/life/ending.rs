@@ -94,13 +94,28 @@ impl Life<'_> {
         let checkpoint = self.checker.log.iter().rev().find(|(.., is_checkpoint)| *is_checkpoint);
         twin::verify(&store, epochs.chain(checkpoint.map(|(batch, ..)| batch.root)))?;
         let objects: SharedObjects = Arc::new(Shelf::new(Arc::new(store)));
-        twin::replay(&self.settings, SharedObjects::clone(&objects), &self.root, &self.checker)?;
+        twin::replay(
+            &self.settings,
+            SharedObjects::clone(&objects),
+            &self.root,
+            self.checker.log.iter().map(|(batch, ..)| batch),
+        )?;
         if let Some(backend) = self.plan.other_backend {
             let settings = settings(backend, self.plan.tracker, self.native, &self.cpu);
-            twin::replay(&settings, SharedObjects::clone(&objects), &self.root, &self.checker)?;
+            twin::replay(
+                &settings,
+                SharedObjects::clone(&objects),
+                &self.root,
+                self.checker.log.iter().map(|(batch, ..)| batch),
+            )?;
         }
         if self.plan.restore_always {
-            twin::replay_restored(&self.settings, objects, &self.root, &self.checker)?;
+            twin::replay_restored(
+                &self.settings,
+                objects,
+                &self.root,
+                self.checker.log.iter().map(|(batch, ..)| batch),
+            )?;
         }
         Ok(())
     }
