@@ -9,4 +9,5 @@ mod random;
 mod refusals;
 mod same;
 mod shape;
+mod smith;
 mod support;

@@ -8,17 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use persist::journal::{Commit, Journal, Start, each_batch};
 use persist::store::model::ModelDisk;
 use persist::store::{Reader, Store, Table, Writes};
-use seed::image::{Grant, INTERFACE, Limits, Program};
+use seed::image::{Grant, INTERFACE, Image, Limits, Program};
 use seed::message::Output;
-use seed::object::encode_blob;
+use seed::object::{Objects, encode_blob};
 use seed::record::{Epoch, Record};
-use seed::{Domain, Id, Nanos, PortId, ReplyId, RequestId, Seq};
+use seed::tree::PageTree;
+use seed::{Domain, Id, LoadError, Nanos, PortId, ReplyId, RequestId, Seq};
 use vm::body::{Body, OnLost, SharedObjects};
 use vm::engine::{Backend, Mode, Settings};
 use vm::ledger::Release;
 use vm::memory::Tracker;
 use vm::recover::recover;
-use vm::replay::replay;
+use vm::replay::{ReplayError, replay};
 use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, StepLoop, Turn};
 
 fn settings() -> Settings {
@@ -347,6 +348,7 @@ fn divergence_is_reported() {
     forged.open().commit(&writes).unwrap();
     let mut journal = Journal::open(Arc::new(forged.open())).unwrap();
     let mut previous = None;
+    let told = batches.iter().find(|batch| batch.first == Seq(2)).unwrap().root;
     for mut batch in batches {
         for record in &mut batch.records {
             if let Record::Step { input, .. } = record
@@ -363,9 +365,22 @@ fn divergence_is_reported() {
     let store = forged.open();
     let branch = journal.branch().unwrap();
     let error = replay(&settings(), &objects, &store, branch, &lost(), &mut |_| {}).unwrap_err();
-    let text = error.to_string();
-    assert!(text.starts_with("at seq 2: the root is "), "{text}");
-    assert!(text.contains("; the first page that differs is page "), "{text}");
-    assert!(text.contains(", written by "), "{text}");
     assert!(error.is_damage());
+    let ReplayError::Diverged { divergence, page, function } = &error else { panic!("{error}") };
+    assert_eq!(divergence.seq, Seq(2));
+    assert!(error.to_string().starts_with("at seq 2: the root is "), "{error}");
+    // The first page in which the machine that really was has the word that was forged.
+    let image = Image::decode(&objects.load(Domain::Object, &told).unwrap()).unwrap();
+    let memory = image.processes[0].state.as_ref().unwrap().memories[0];
+    let mut first = None;
+    let each = &mut |index, id: Id| -> Result<(), LoadError> {
+        let bytes = objects.load(Domain::Page, &id)?;
+        if first.is_none() && bytes.windows(5).any(|window| window == b"first") {
+            first = Some(index);
+        }
+        Ok(())
+    };
+    PageTree::stored(memory.pages, memory.root).for_each::<LoadError>(objects.as_ref(), each).unwrap();
+    assert_eq!(page.map(|(memory, page)| (memory, Some(page))), Some((0, first)), "{error}");
+    assert_eq!(function.as_deref(), Some("abide_step"), "{error}");
 }

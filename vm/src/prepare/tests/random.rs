@@ -278,7 +278,7 @@ impl Random {
     }
 }
 
-fn settling_engine() -> Engine {
+pub(super) fn settling_engine() -> Engine {
     let mut config = Config::new();
     config.memory_init_cow(false);
     config.cranelift_nan_canonicalization(true);
