@@ -10,7 +10,7 @@ use persist::store::model::ModelDisk;
 use persist::store::{Reader, Store, Table, Writes};
 use seed::image::{Grant, INTERFACE, Image, Limits, Program};
 use seed::message::Output;
-use seed::object::{Objects, encode_blob};
+use seed::object::encode_blob;
 use seed::record::{Epoch, Record};
 use seed::tree::PageTree;
 use seed::{Domain, Id, LoadError, Nanos, PortId, ReplyId, RequestId, Seq};
