@@ -7,6 +7,8 @@
 mod bad_seeds;
 #[path = "whole/command_line.rs"]
 mod command_line;
+#[path = "whole/compatibility.rs"]
+mod compatibility;
 #[path = "whole/conversations.rs"]
 mod conversations;
 #[path = "whole/copies.rs"]
