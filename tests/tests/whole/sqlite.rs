@@ -13,7 +13,7 @@ use tests::abide::{Answer, Life, boot, example, place, root, send, verify};
 use tests::sim::random::Random;
 
 const STATEMENTS: usize = 2_000;
-const KILLS: usize = 15;
+const KILLS: usize = 40;
 
 /// Writes statements; what it knows of the database only serves to make most of them meaningful.
 struct Script {
@@ -145,13 +145,22 @@ pub(crate) fn perform(machine: &Path, script: &[String], kills: &[usize]) -> (Ve
                 Err(_) => {
                     deaths += 1;
                     life.see_dead();
+                    if deaths % 2 == 1 {
+                        // And again while it comes back.
+                        let early = Life::start(machine);
+                        thread::sleep(Duration::from_micros(random.below(20_000)));
+                        let _ = early.kill();
+                    }
                     life = Life::start(machine);
                     talk = life.talk(machine);
                 }
             }
         };
         answers.push(answer);
-        drop(doom);
+        // One at a time, however busy the host is.
+        if let Some(doom) = doom {
+            doom.join().unwrap();
+        }
     }
     let _ = life.stop();
     (answers, deaths)
