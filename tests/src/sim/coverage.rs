@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Everything that has to happen somewhere in a sweep of a thousand lives.
+/// Everything that has to happen somewhere in a sweep of ten thousand lives.
 pub const EXPECTED: &[&str] = &[
     "abort after other steps of its batch",
     "abort for CPU time",

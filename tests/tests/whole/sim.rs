@@ -6,7 +6,7 @@ use persist::planted::Bug;
 use tests::sim::plan::Plan;
 use tests::sim::sweep::{explain, on_a_guest_thread, sweep, try_live};
 
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 10_000;
 
 /// `ABIDE_SIM_SEED=42`, `ABIDE_SIM_SEEDS=5000` or `ABIDE_SIM_SEEDS=5000..6000`.
 fn seeds() -> Range<u64> {
@@ -21,7 +21,7 @@ fn seeds() -> Range<u64> {
 }
 
 #[test]
-fn a_thousand_lives_keep_every_promise() {
+fn ten_thousand_lives_keep_every_promise() {
     let seeds = seeds();
     let count = seeds.end - seeds.start;
     let folder = tempfile::tempdir().unwrap();
