@@ -55,6 +55,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
         tracker: Tracker::select(None).0,
         cache: Some(folder.join("cache")),
         meter: cpu_meter(),
+        elsewhere: None,
     }
 }
 

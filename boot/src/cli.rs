@@ -52,6 +52,9 @@ pub enum Command {
     /// Print docs/cli.md.
     #[command(hide = true)]
     Reference,
+    /// Compile what comes on standard input, within limits.
+    #[command(hide = true)]
+    Compile,
 }
 
 /// `abide boot`

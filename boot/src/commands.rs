@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod boot;
+mod compile;
 mod copy;
 mod log;
 mod reference;
@@ -34,5 +35,6 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Completions { shell } => reference::completions(shell),
         Command::Man => reference::man(),
         Command::Reference => reference::markdown(),
+        Command::Compile => compile::run(),
     }
 }

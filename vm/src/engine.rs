@@ -71,7 +71,13 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
     /// The CPU clock.
     pub meter: Meter,
+    /// Where modules are compiled; in this process if `None`.
+    pub elsewhere: Option<Elsewhere>,
 }
+
+/// Has a job done by [`compile`] in another process, which can be limited and may die: a module can be made to cost a compiler any time and memory.
+/// An error is in words.
+pub type Elsewhere = Arc<dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
 
 /// Whether the limits that only a live machine has are in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +97,9 @@ pub struct Engine {
     pub(crate) reach: Reach,
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
+    backend: Backend,
     cache: Option<PathBuf>,
+    elsewhere: Option<Elsewhere>,
 }
 
 /// A module, ready to be instantiated.
@@ -133,32 +141,8 @@ impl Engine {
     /// If the engine does not accept the configuration on this host.
     pub fn new(settings: &Settings, limits: &Limits, mode: Mode) -> Result<Self, CodeError> {
         let bank = Arc::new(MemoryBank::new(settings.tracker));
-        let mut config = Config::new();
-        config
-            .with_host_memory(Arc::clone(&bank) as Arc<dyn wasmtime::MemoryCreator>)
-            .memory_init_cow(false)
-            .allocation_strategy(InstanceAllocationStrategy::OnDemand)
-            .memory_reservation(RESERVATION_BYTES)
-            .memory_guard_size(GUARD_BYTES)
-            .epoch_interruption(settings.backend == Backend::Pulley)
-            .compiler_inlining(Inlining::No)
-            .consume_fuel(false)
-            .max_wasm_stack(stack_bytes(limits, mode))
-            // Nothing runs asynchronously; the engine compares the two all the same.
-            .async_stack_size(stack_bytes(limits, mode).saturating_add(1 << 20))
-            .wasm_backtrace_max_frames(Some(std::num::NonZeroUsize::MIN.saturating_add(31)))
-            .wasm_multi_memory(true)
-            .wasm_tail_call(true)
-            .wasm_extended_const(true)
-            .wasm_relaxed_simd(false);
-        match settings.backend {
-            Backend::Cranelift => config.cranelift_opt_level(OptLevel::Speed),
-            Backend::CraneliftPlain => config.cranelift_opt_level(OptLevel::None),
-            Backend::Pulley => config
-                .target("pulley64")
-                .map_err(|error| CodeError::Engine(error.into()))?
-                .cranelift_opt_level(OptLevel::Speed),
-        };
+        let mut config = config(settings.backend, stack_bytes(limits, mode))?;
+        config.with_host_memory(Arc::clone(&bank) as Arc<dyn wasmtime::MemoryCreator>);
         let inner = wasmtime::Engine::new(&config).map_err(|error| CodeError::Engine(error.into()))?;
         let reach = match settings.backend {
             Backend::Cranelift | Backend::CraneliftPlain => Reach::Stops(Arc::clone(&bank)),
@@ -171,7 +155,9 @@ impl Engine {
             meter: Arc::clone(&settings.meter),
             mode,
             limits: *limits,
+            backend: settings.backend,
             cache: settings.cache.clone(),
+            elsewhere: settings.elsewhere.clone(),
         })
     }
 
@@ -186,17 +172,29 @@ impl Engine {
         let module = match cached {
             Some(module) => module,
             None => {
-                let module =
-                    wasmtime::Module::new(&self.inner, &bytes).map_err(|error| CodeError::Compile(error.into()))?;
+                let native = self.compile(&bytes)?;
                 if let Some(path) = &path {
                     // A cache that cannot be written costs time, nothing else.
-                    let kept = keep_native(path, &module);
+                    let kept = keep_native(path, &native);
                     debug!(path = %path.display(), ?kept, "native code");
                 }
-                module
+                raw::open_native(&self.inner, &native).map_err(|error| CodeError::Compile(error.into()))?
             }
         };
         Ok(Code { module, state: Arc::new(state) })
+    }
+
+    fn compile(&self, prepared: &[u8]) -> Result<raw::Native, CodeError> {
+        let failed = |error: wasmtime::Error| CodeError::Compile(error.into());
+        match &self.elsewhere {
+            None => raw::compile_native(&self.inner, prepared).map_err(failed),
+            Some(elsewhere) => {
+                let stack = stack_bytes(&self.limits, self.mode) as u64;
+                let job = [&[self.backend as u8], &stack.to_le_bytes()[..], prepared].concat();
+                let sealed = elsewhere(&job).map_err(|what| CodeError::Compile(EngineError(what)))?;
+                raw::Native::from_own_process(sealed).map_err(failed)
+            }
+        }
     }
 
     /// Makes running guests look at their CPU time. To be called every few milliseconds while a step runs.
@@ -220,15 +218,62 @@ impl Engine {
     }
 }
 
+/// Compiles for [`Elsewhere`], in the process that it chose: what it was given, and what it is to return.
+///
+/// # Errors
+/// If the job is malformed, or the module does not compile.
+pub fn compile(job: &[u8]) -> Result<Vec<u8>, CodeError> {
+    let malformed = || CodeError::Engine(EngineError("the job is malformed".to_owned()));
+    let (&[backend], rest) = job.split_first_chunk().ok_or_else(malformed)?;
+    let (stack, prepared) = rest.split_first_chunk().ok_or_else(malformed)?;
+    let backend = [Backend::Cranelift, Backend::CraneliftPlain, Backend::Pulley]
+        .into_iter()
+        .find(|known| *known as u8 == backend)
+        .ok_or_else(malformed)?;
+    let stack = usize::try_from(u64::from_le_bytes(*stack)).map_err(|_| malformed())?;
+    let engine = wasmtime::Engine::new(&config(backend, stack)?).map_err(|error| CodeError::Engine(error.into()))?;
+    let native = raw::compile_native(&engine, prepared).map_err(|error| CodeError::Compile(error.into()))?;
+    Ok(native.sealed().to_vec())
+}
+
+/// Everything about an engine that its code depends on, and more.
+fn config(backend: Backend, stack_bytes: usize) -> Result<Config, CodeError> {
+    let mut config = Config::new();
+    config
+        .memory_init_cow(false)
+        .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+        .memory_reservation(RESERVATION_BYTES)
+        .memory_guard_size(GUARD_BYTES)
+        .epoch_interruption(backend == Backend::Pulley)
+        .compiler_inlining(Inlining::No)
+        .consume_fuel(false)
+        .max_wasm_stack(stack_bytes)
+        // Nothing runs asynchronously; the engine compares the two all the same.
+        .async_stack_size(stack_bytes.saturating_add(1 << 20))
+        .wasm_backtrace_max_frames(Some(std::num::NonZeroUsize::MIN.saturating_add(31)))
+        .wasm_multi_memory(true)
+        .wasm_tail_call(true)
+        .wasm_extended_const(true)
+        .wasm_relaxed_simd(false);
+    match backend {
+        Backend::Cranelift => config.cranelift_opt_level(OptLevel::Speed),
+        Backend::CraneliftPlain => config.cranelift_opt_level(OptLevel::None),
+        Backend::Pulley => config
+            .target("pulley64")
+            .map_err(|error| CodeError::Engine(error.into()))?
+            .cranelift_opt_level(OptLevel::Speed),
+    };
+    Ok(config)
+}
+
 /// Writes native code where [`raw::load_native`] will believe it, whole or not at all.
-fn keep_native(path: &Path, module: &wasmtime::Module) -> Result<(), EngineError> {
+fn keep_native(path: &Path, native: &raw::Native) -> Result<(), EngineError> {
     let failed = |error: std::io::Error| EngineError(error.to_string());
-    let sealed = raw::seal_native(module)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     let draft = path.with_extension(format!("{}.draft", std::process::id()));
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(failed)?;
-    file.write_all(&sealed).map_err(failed)?;
+    file.write_all(native.sealed()).map_err(failed)?;
     fs::rename(&draft, path).map_err(failed)
 }
 

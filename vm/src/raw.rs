@@ -541,16 +541,44 @@ unsafe fn program_counter(context: *const libc::c_void) -> Option<usize> {
     }
 }
 
-/// The contents of a cache file that [`load_native`] accepts: a checksum, then the machine code of `module`.
-pub(crate) fn seal_native(module: &wasmtime::Module) -> wasmtime::Result<Vec<u8>> {
-    let code = module.serialize()?;
-    let mut file = Vec::with_capacity(NATIVE_CHECKSUM_BYTES + code.len());
-    file.extend_from_slice(blake3::hash(&code).as_bytes());
-    file.extend_from_slice(&code);
-    Ok(file)
+/// Machine code that this program made, in this process or another, and that nobody else has touched: a checksum, then the code.
+pub(crate) struct Native(Vec<u8>);
+
+impl Native {
+    /// What another process of this program sent over a pipe that nobody else has.
+    pub(crate) fn from_own_process(sealed: Vec<u8>) -> wasmtime::Result<Native> {
+        let sound = sealed
+            .split_first_chunk::<NATIVE_CHECKSUM_BYTES>()
+            .is_some_and(|(checksum, code)| blake3::hash(code) == *checksum);
+        if !sound {
+            wasmtime::bail!("the native code is cut short or damaged");
+        }
+        Ok(Native(sealed))
+    }
+
+    /// The contents of a cache file that [`load_native`] accepts.
+    pub(crate) fn sealed(&self) -> &[u8] {
+        &self.0
+    }
 }
 
-/// Loads machine code that [`seal_native`] made from the user's cache folder.
+/// Compiles a module.
+pub(crate) fn compile_native(engine: &wasmtime::Engine, wasm: &[u8]) -> wasmtime::Result<Native> {
+    let code = engine.precompile_module(wasm)?;
+    let mut sealed = Vec::with_capacity(NATIVE_CHECKSUM_BYTES + code.len());
+    sealed.extend_from_slice(blake3::hash(&code).as_bytes());
+    sealed.extend_from_slice(&code);
+    Ok(Native(sealed))
+}
+
+/// Turns machine code of our own into a module.
+pub(crate) fn open_native(engine: &wasmtime::Engine, native: &Native) -> wasmtime::Result<wasmtime::Module> {
+    // SAFETY: a `Native` is made of what the compiler returned, in this process or in another one of this program, which is as good as here;
+    // its checksum excludes damage. wasmtime itself refuses code of another version, configuration or processor.
+    unsafe { wasmtime::Module::deserialize(engine, &native.0[NATIVE_CHECKSUM_BYTES..]) }
+}
+
+/// Loads machine code that [`compile_native`] made from the user's cache folder.
 ///
 /// Machine code cannot be checked for what it does, so it is believed because of where it lies: the folder must belong to
 /// this user and be closed to all others (0700), the file must be a plain file of this user that nobody else may write, and its
@@ -568,16 +596,9 @@ pub(crate) fn load_native(engine: &wasmtime::Engine, path: &Path) -> wasmtime::R
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    let Some((checksum, code)) = bytes.split_first_chunk::<NATIVE_CHECKSUM_BYTES>() else {
-        wasmtime::bail!("native code in {} is cut short", path.display());
-    };
-    if blake3::hash(code) != *checksum {
-        wasmtime::bail!("native code in {} is damaged", path.display());
-    }
-    // SAFETY: the bytes are what `seal_native` wrote: they lie in a folder that only this user can enter (checked), in a file
-    // that only this user can write (checked on the open file), and the checksum excludes damage. They are in our own memory
-    // now and cannot change any more. wasmtime itself refuses code of another version, configuration or processor.
-    unsafe { wasmtime::Module::deserialize(engine, code) }
+    // What this program wrote: it lies in a folder that only this user can enter, in a file that only this user can write (checked on the open
+    // file), and is in our own memory now, where it cannot change any more.
+    open_native(engine, &Native::from_own_process(bytes)?)
 }
 
 /// Bytes of the checksum in front of cached machine code.
@@ -618,7 +639,7 @@ mod tests {
     fn native_code_is_believed_only_where_nobody_else_can_write() {
         let engine = wasmtime::Engine::default();
         let wasm = wat::parse_str("(module (func (export \"f\")))").unwrap();
-        let sealed = seal_native(&wasmtime::Module::new(&engine, wasm).unwrap()).unwrap();
+        let sealed = compile_native(&engine, &wasm).unwrap().sealed().to_vec();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("code");
         fs::write(&path, &sealed).unwrap();
@@ -638,7 +659,7 @@ mod tests {
             let mut damaged = sealed.clone();
             damaged[at] ^= 1;
             fs::write(&path, damaged).unwrap();
-            assert!(refusal().contains("is damaged"), "{}", refusal());
+            assert!(refusal().contains("damaged"), "{}", refusal());
         }
         fs::write(&path, &sealed[..9]).unwrap();
         assert!(refusal().contains("cut short"), "{}", refusal());

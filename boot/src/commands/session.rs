@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use vm::engine::{Backend, Settings};
 use vm::memory::Tracker;
 use vm::step_loop::Policy;
 
+use super::compile;
 use crate::cli::RunFlags;
 use crate::clocks::cpu_meter;
 use crate::driver::{Ended, Options};
@@ -15,7 +17,13 @@ use crate::report::Failure;
 
 /// How guests are run on this host.
 pub(crate) fn settings() -> Settings {
-    Settings { backend: Backend::Cranelift, tracker: tracker().0, cache: cache_folder(), meter: cpu_meter() }
+    Settings {
+        backend: Backend::Cranelift,
+        tracker: tracker().0,
+        cache: cache_folder(),
+        meter: cpu_meter(),
+        elsewhere: Some(Arc::new(compile::in_a_child)),
+    }
 }
 
 /// The mechanism that finds dirty pages here, and why.

@@ -114,7 +114,7 @@ pub fn settings(backend: Backend, tracker: Tracker, native: &Path, cpu: &Cpu) ->
     static BEST: OnceLock<Tracker> = OnceLock::new();
     let best = *BEST.get_or_init(|| Tracker::select(None).0);
     let tracker = if tracker == Tracker::WriteProtect { best } else { tracker };
-    Settings { backend, tracker, cache: Some(native.to_owned()), meter: cpu.meter() }
+    Settings { backend, tracker, cache: Some(native.to_owned()), meter: cpu.meter(), elsewhere: None }
 }
 
 /// Nothing here is paged in lazily.

@@ -2,12 +2,14 @@
 //! cause, with the exit code that belongs to it, and nothing is left behind.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use seed::image::{INTERFACE, Image, Limits, Memory, Program, State};
 use seed::object::{Link, Objects, encode_blob};
 use seed::{Domain, Id, LoadError, pack};
-use tests::abide::{Ran, abide, boot, copy_folder, example, finish, place, root, run, send};
+use tests::abide::{Ran, abide, binary, boot, copy_folder, example, finish, place, root, run, send};
 
 const MEMORY: &str = r#"(memory (export "memory") 1)"#;
 const ALLOC: &str = r#"(func (export "abide_alloc") (param i32) (result i32) (i32.const 4096))"#;
@@ -318,4 +320,36 @@ fn what_is_there_already_is_left_alone() {
     }
     assert_eq!(root(&machine), before);
     assert_eq!(send(&machine, "list"), "a one");
+}
+
+/// A few hundred kilobytes that a compiler works on for seconds, which here is longer than it may.
+#[test]
+fn a_module_that_is_too_much_for_the_compiler_is_refused_in_time() {
+    const BLOCKS: usize = 5_000;
+    const LOCALS: usize = 1_000;
+    let place = place();
+    let mut text = format!(
+        r#"(module (memory (export "memory") 1) (func (export "abide_alloc") (param i32) (result i32) (i32.const 64))
+        (func (export "abide_step") (param i32 i32) (result i64) (local{})"#,
+        " i32".repeat(LOCALS)
+    );
+    let local = |number: usize| format!("(local.get {})", 2 + number % LOCALS);
+    for block in 0..BLOCKS {
+        let [a, b, c, d] = [1, 7, 5, 11].map(|factor| local(block * factor));
+        let to = 2 + block * 3 % LOCALS;
+        write!(text, "(block (br_if 0 (i32.lt_u {a} {b})) (local.set {to} (i32.add {c} (i32.load {d}))))").unwrap();
+    }
+    text.push_str("(i64.const 0)))");
+    let seed = place.path().join("bomb.wat");
+    std::fs::write(&seed, text).unwrap();
+    let machine = place.path().join("m");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", r#"ulimit -t 1; exec "$0" boot "$1" "$2""#]).arg(binary()).args([&machine, &seed]);
+    let ran = finish(limited.env("ABIDE_CACHE", place.path().join("cache")));
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    assert!(
+        ran.err.contains("compiling the module failed\n  caused by: it takes more CPU time than it may"),
+        "{ran:?}"
+    );
+    assert!(!machine.exists());
 }

@@ -29,6 +29,7 @@ fn settings() -> Settings {
         tracker: Tracker::select(None).0,
         cache: None,
         meter: Arc::new(move || Nanos(clock.fetch_add(1000, Ordering::Relaxed))),
+        elsewhere: None,
     }
 }
 

@@ -63,7 +63,7 @@ fn limits() -> Limits {
 }
 
 fn settings(backend: Backend, meter: Meter) -> Settings {
-    Settings { backend, tracker: Tracker::Compare, cache: None, meter }
+    Settings { backend, tracker: Tracker::Compare, cache: None, meter, elsewhere: None }
 }
 
 fn guest(engine: &Engine, wat: &str) -> Guest {
