@@ -121,7 +121,7 @@ pub struct Send {
 
 /// `abide repl`
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  abide repl ./notes")]
+#[command(after_help = "Example:\n  abide repl ./notes\n\n^D, or the end of standard input, leaves.")]
 pub struct Repl {
     /// The machine.
     pub machine: PathBuf,
@@ -137,6 +137,9 @@ pub struct Save {
     pub seed: PathBuf,
     /// A .wasm module, .wat text, or a machine.
     pub source: PathBuf,
+    /// Write over a file that is no seed.
+    #[arg(long)]
+    pub force: bool,
     /// Genesis data for a module: the bytes of a file.
     #[arg(long, value_name = "FILE")]
     pub genesis: Option<PathBuf>,

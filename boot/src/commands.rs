@@ -3,6 +3,7 @@
 mod boot;
 mod compile;
 mod copy;
+mod hosted;
 mod log;
 mod reference;
 mod repl;

@@ -12,6 +12,9 @@
 //! | `[3, id, code, text]` | machine | refused |
 //! | `[4, id]` | machine | durable, and no answer will come |
 //! | `[5]` | machine, last | whatever has not been answered above never reached the machine |
+//! | `[6]` | machine, after hello | it is starting; more will be heard when it is up, or not |
+//! | `[7, tracker, why]` | machine, after hello | it is up and takes messages; how it finds written pages, and why so |
+//! | `[8, exit, [text..]]` | machine, last | it could not be started: the exit code, and why, each text the cause of the one before |
 //!
 //! A frame is at most 1 GiB and 64 KiB. At most 64 clients are served at a time; a client has at most 256 messages under way, and all clients
 //! together 256 MiB of them (or one message, if it is larger): the next is read when one is answered.
@@ -29,11 +32,11 @@ use seed::message::Code;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use vm::step_loop::AskerNews;
 
-pub use client::Client;
+pub use client::{Client, ConnectError, NotStarted};
 pub use server::Service;
 
 /// The version of the protocol.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 const FRAME_OVERHEAD: u64 = 64 << 10;
 const FRAME_BYTES_MAX: u64 = (1 << 30) + FRAME_OVERHEAD;
 const UNDER_WAY_MAX: usize = 256;
@@ -158,6 +161,52 @@ fn encode_end() -> Vec<u8> {
     frame.finish()
 }
 
+/// How far a machine is, as its clients are told after hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Up { tracker: String, why: String },
+    Failed { exit: u8, causes: Vec<String> },
+    Ended,
+}
+
+impl Phase {
+    fn encode(&self) -> Vec<u8> {
+        let mut frame = Writer::new();
+        match self {
+            Self::Ended => return encode_end(),
+            Self::Starting => frame.array(1).uint(6),
+            Self::Up { tracker, why } => frame.array(3).uint(7).text(tracker).text(why),
+            Self::Failed { exit, causes } => {
+                frame.array(3).uint(8).uint(u64::from(*exit)).array(causes.len());
+                causes.iter().fold(&mut frame, |frame, cause| frame.text(cause))
+            }
+        };
+        frame.finish()
+    }
+
+    fn decode(frame: &[u8]) -> Result<Self, CborError> {
+        let mut reader = Reader::new(frame);
+        let items = reader.array()?;
+        let phase = match (reader.uint_max(8, "a phase's kind")?, items) {
+            (5, 1) => Self::Ended,
+            (6, 1) => Self::Starting,
+            (7, 3) => Self::Up { tracker: reader.text()?.to_owned(), why: reader.text()?.to_owned() },
+            (8, 3) => {
+                let exit = u8::try_from(reader.uint_max(u64::from(u8::MAX), "an exit code")?).unwrap_or(u8::MAX);
+                let causes = reader.array()?;
+                Self::Failed {
+                    exit,
+                    causes: (0..causes).map(|_| Ok(reader.text()?.to_owned())).collect::<Result<_, _>>()?,
+                }
+            }
+            _ => return Err(reader.fault(seed::cbor::Fault::Rule("an unknown phase"))),
+        };
+        reader.end()?;
+        Ok(phase)
+    }
+}
+
 /// What a client hears.
 enum Heard {
     News { id: u64, news: AskerNews, is_last: bool },
@@ -182,4 +231,29 @@ fn decode_news(frame: &[u8]) -> Result<Heard, CborError> {
     reader.end()?;
     let is_last = !matches!(news, AskerNews::Answer { more: true, .. });
     Ok(Heard::News { id, news, is_last })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_read_as_they_were_written() {
+        let text = str::to_owned;
+        let phases = [
+            Phase::Starting,
+            Phase::Up { tracker: text("compare"), why: text("asked for") },
+            Phase::Failed { exit: 3, causes: vec![text("recovering failed"), text("a page is missing")] },
+            Phase::Failed { exit: 1, causes: Vec::new() },
+            Phase::Ended,
+        ];
+        for phase in phases {
+            assert_eq!(Phase::decode(&phase.encode()).unwrap(), phase);
+        }
+        for malformed in
+            [&[0x81, 0x09][..], &[0x82, 0x06, 0x00], &[0x83, 0x08, 0x19, 0x01, 0x00, 0x80], &[0x81, 0x06, 0x00]]
+        {
+            assert!(Phase::decode(malformed).is_err(), "{malformed:?}");
+        }
+    }
 }

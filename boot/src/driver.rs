@@ -11,6 +11,7 @@
 //! machine leaves in the order of its log.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -36,9 +37,10 @@ use vm::recover::{Recovered, recover};
 use vm::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, StepLoop, Turn};
 
 use crate::clocks::{random, wall_clock};
-use crate::injection::{Side, at_commit};
+use crate::injection::{Side, at_commit, at_start};
 use crate::ports;
 use crate::ports::console::{Console, Target};
+use crate::terminal::say;
 
 /// How often a running guest looks at its CPU time.
 const TICK: Duration = Duration::from_millis(5);
@@ -115,6 +117,13 @@ pub struct Running {
     runtime: Option<Runtime>,
 }
 
+/// A machine that is being recovered. What is sent to it meanwhile waits.
+pub struct Starting {
+    handle: Handle,
+    guest: JoinHandle<Result<Ended, RunError>>,
+    started: Receiver<Result<(), RunError>>,
+}
+
 /// A way to talk to a machine in motion, from any thread.
 #[derive(Clone)]
 pub struct Handle {
@@ -150,14 +159,16 @@ impl Running {
     /// # Errors
     /// If it cannot be brought back to where it was, or the host lacks something.
     pub fn start(machine: Machine, options: Options) -> Result<Self, RunError> {
-        Self::start_on(host_runtime()?, machine, options)
+        let runtime = host_runtime()?;
+        let running = Self::begin(runtime.handle(), machine, options)?.wait()?;
+        Ok(Self { runtime: Some(runtime), ..running })
     }
 
-    /// The same on a runtime of [`host_runtime`], where something may wait already.
+    /// Begins to recover a machine, whose ports will wait on a runtime of [`host_runtime`].
     ///
     /// # Errors
-    /// As [`Self::start`].
-    pub fn start_on(runtime: Runtime, machine: Machine, options: Options) -> Result<Self, RunError> {
+    /// If there is nothing to recover it from, or the host lacks something.
+    pub fn begin(runtime: &tokio::runtime::Handle, machine: Machine, options: Options) -> Result<Starting, RunError> {
         let (events, inbox) = channel();
         let handle = Handle { events: events.clone(), askers: Arc::default() };
         let limits = {
@@ -166,7 +177,7 @@ impl Running {
         };
         let (ready, started) = channel();
         let guest = {
-            let runtime = runtime.handle().clone();
+            let runtime = runtime.clone();
             let run = move || match set_up(machine, &options, events, &runtime) {
                 Ok((guest, step_loop)) => {
                     let _ = ready.send(Ok(()));
@@ -183,11 +194,7 @@ impl Running {
                 .spawn(run)
                 .map_err(RunError::Host)?
         };
-        match started.recv() {
-            Ok(Ok(())) => Ok(Self { handle, guest, runtime: Some(runtime) }),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(RunError::Thread),
-        }
+        Ok(Starting { handle, guest, started })
     }
 
     /// Recovers a machine and stops it at once, so that its end is a checkpoint. No port is opened.
@@ -205,12 +212,6 @@ impl Running {
         &self.handle
     }
 
-    /// The runtime on which its ports wait.
-    #[must_use]
-    pub fn runtime(&self) -> Option<&tokio::runtime::Handle> {
-        self.runtime.as_ref().map(Runtime::handle)
-    }
-
     /// Waits until the machine has ended.
     ///
     /// # Errors
@@ -221,6 +222,26 @@ impl Running {
             runtime.shutdown_background();
         }
         ended
+    }
+}
+
+impl Starting {
+    /// A way to talk to it.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Waits until it is recovered and in motion. Everything that was open is resumed.
+    ///
+    /// # Errors
+    /// If it cannot be brought back to where it was, or the host lacks something.
+    pub fn wait(self) -> Result<Running, RunError> {
+        match self.started.recv() {
+            Ok(Ok(())) => Ok(Running { handle: self.handle, guest: self.guest, runtime: None }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(RunError::Thread),
+        }
     }
 }
 
@@ -293,6 +314,7 @@ fn set_up(
     events: Sender<Event>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<(Guest, StepLoop), RunError> {
+    at_start().map_err(RunError::Host)?;
     let branch = machine.branch().clone();
     let since_checkpoint = machine.since_checkpoint()?;
     let lost = exit_on_lost_page(machine.folder().path());
@@ -313,7 +335,10 @@ fn set_up(
     let console = {
         let events = events.clone();
         Console::new(options.console, move |error| {
-            warn!(%error, "the console cannot be written; stopping");
+            match error.kind() {
+                ErrorKind::BrokenPipe => say("nobody reads the machine's console any more: it is being stopped"),
+                _ => say(&format!("the machine's console cannot be written ({error}): it is being stopped")),
+            }
             let _ = events.send(Event::Stop);
         })
     };

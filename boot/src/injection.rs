@@ -1,7 +1,7 @@
 //! Where a test can end this process: just before or just after any commit, as `kill -9` would.
 //!
 //! `ABIDE_KILL_AT_COMMIT=N` or `N:before` ends it before the Nth commit of the process is begun, `N:after` when it is durable and nobody has been
-//! told. Compiled in with the feature `injection` only; without it there is nothing here that costs anything.
+//! told. `ABIDE_HOLD_START=FILE` makes every recovery wait while that file exists and is empty, and fail if there is text in it. Compiled in with the feature `injection` only; without it there is nothing here that costs anything.
 
 /// Which side of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,13 +16,22 @@ pub(crate) enum Side {
 #[cfg(not(feature = "injection"))]
 pub(crate) fn at_commit(_side: Side) {}
 
+/// Passes the beginning of a recovery; may wait or fail.
+#[cfg(not(feature = "injection"))]
+pub(crate) fn at_start() -> std::io::Result<()> {
+    Ok(())
+}
+
 #[cfg(feature = "injection")]
-pub(crate) use compiled_in::at_commit;
+pub(crate) use compiled_in::{at_commit, at_start};
 
 #[cfg(feature = "injection")]
 mod compiled_in {
+    use std::io;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+    use std::time::Duration;
 
     use rustix::process::{Signal, getpid, kill_process};
 
@@ -39,6 +48,18 @@ mod compiled_in {
         };
         if *PLAN.get_or_init(plan) == Some((commit, side)) {
             let _ = kill_process(getpid(), Signal::KILL);
+        }
+    }
+
+    /// Passes the beginning of a recovery; may wait or fail.
+    pub(crate) fn at_start() -> io::Result<()> {
+        let Some(path) = std::env::var_os("ABIDE_HOLD_START") else { return Ok(()) };
+        loop {
+            match std::fs::read_to_string(&path) {
+                Err(_) => return Ok(()),
+                Ok(text) if !text.is_empty() => return Err(io::Error::other(text)),
+                Ok(_) => thread::sleep(Duration::from_millis(5)),
+            }
         }
     }
 

@@ -13,6 +13,7 @@ pub mod ports;
 pub mod report;
 pub mod seeds;
 mod shown;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -26,7 +27,7 @@ pub fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("ABIDE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,machine=info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| terminal::Above)
         .with_ansi(false)
         .without_time()
         .with_target(false)

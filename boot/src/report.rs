@@ -1,6 +1,7 @@
 //! How commands end: exit codes, and errors as `error`, `caused by`, `hint`.
 
 use std::error::Error as StdError;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,8 +14,11 @@ use vm::body::BodyError;
 use vm::engine::CodeError;
 use vm::step_loop::{Fatal, Halt};
 
+use crate::control::NotStarted;
 use crate::driver::RunError;
 
+/// The exit code of a command that means nothing.
+pub const USAGE: u8 = 2;
 /// The exit code of a machine that is damaged or diverges.
 pub const INTEGRITY: u8 = 3;
 /// The exit code of a machine that halted.
@@ -68,6 +72,14 @@ pub enum Failure {
         path: PathBuf,
         /// What cannot be given to it.
         what: &'static str,
+    },
+    /// Something other than a seed is where a seed was to be written.
+    #[error("{} is there already and is no seed", path.display())]
+    WouldReplace {
+        /// Where.
+        path: PathBuf,
+        /// What was to be saved.
+        source_path: PathBuf,
     },
     /// A machine could not be booted.
     #[error("booting {} failed", path.display())]
@@ -152,6 +164,24 @@ pub enum Failure {
     /// Loading an object.
     #[error(transparent)]
     Load(#[from] seed::LoadError),
+    /// The process that had the machine could not start it.
+    #[error("the process that was starting {} failed", path.display())]
+    NotStarted {
+        /// The machine.
+        path: PathBuf,
+        /// Why.
+        source: NotStarted,
+    },
+    /// An environment variable says something that means nothing.
+    #[error("{name} cannot be {}", value.display())]
+    Environment {
+        /// Which.
+        name: &'static str,
+        /// What it says.
+        value: OsString,
+        /// What it may say.
+        values: String,
+    },
     /// Standard output was closed.
     #[error("writing to standard output failed")]
     Stdout(#[from] io::Error),
@@ -186,9 +216,16 @@ impl Failure {
             Self::Boot { source, .. } => source.exit_code(),
             Self::Halted(_) => HALTED,
             Self::ChildDied { .. } => INTEGRITY,
+            Self::NotStarted { source, .. } => source.exit,
+            Self::Environment { .. } => USAGE,
             _ if self.is_damage() => INTEGRITY,
             _ => 1,
         }
+    }
+
+    /// Whether nothing failed: whoever read standard output, as `head` does, has read enough.
+    fn is_enough(&self) -> bool {
+        matches!(self, Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     fn is_damage(&self) -> bool {
@@ -230,6 +267,12 @@ impl Failure {
             | Self::Machine(MachineError::Folder(FolderError::Lock(LockError::Held { path, .. }))) => {
                 Some(format!("abide repl {} talks to it while it runs", path.display()))
             }
+            Self::WouldReplace { path, source_path } => Some(match source_path.exists() && !path.is_dir() {
+                true => format!("abide save --force {} {} replaces it", path.display(), source_path.display()),
+                false => {
+                    format!("the file to write comes first: abide save {} {}", source_path.display(), path.display())
+                }
+            }),
             Self::NotASeed { .. } => Some("a seed is a .seed file, a .wasm module or .wat text".to_owned()),
             Self::Body(BodyError::Code(CodeError::Refused(_))) => Some("docs/abi.md says what a machine is".to_owned()),
             Self::Run(RunError::Recover { engine, source: BodyError::Diverged(_) }) => {
@@ -242,6 +285,7 @@ impl Failure {
             Self::NoAnswer => {
                 Some("start the machine and send it again; with --key it cannot be done twice".to_owned())
             }
+            Self::Environment { name, values, .. } => Some(format!("{name} is not set, or one of: {values}")),
             Self::Grant { .. } => Some(format!("ports of this version: {}", crate::ports::GIVEN.join(", "))),
             _ if self.is_damage() => Some(
                 "abide verify --help; nothing was changed, and another copy of the machine can be started instead"
@@ -253,24 +297,35 @@ impl Failure {
 
     /// Writes the failure for a person, and gives the exit code.
     pub fn tell(&self) -> ExitCode {
+        if self.is_enough() {
+            return ExitCode::SUCCESS;
+        }
         let mut err = io::stderr().lock();
         let paint = Paint::of(&err);
-        let _ = writeln!(err, "{} {self}", paint.error("error:"));
-        let mut shown = self.to_string();
-        let mut cause = self.source();
-        while let Some(source) = cause {
-            let text = source.to_string();
-            if text != shown {
-                let _ = writeln!(err, "  {} {text}", paint.dim("caused by:"));
-            }
-            shown = text;
-            cause = source.source();
+        for (depth, text) in causes(self).into_iter().enumerate() {
+            let _ = match depth {
+                0 => writeln!(err, "{} {text}", paint.error("error:")),
+                _ => writeln!(err, "  {} {text}", paint.dim("caused by:")),
+            };
         }
         if let Some(hint) = self.hint() {
             let _ = writeln!(err, "  {} {hint}", paint.hint("hint:"));
         }
         ExitCode::from(self.exit_code())
     }
+}
+
+/// What an error says, and what each of its causes says that has more to say than the one before.
+#[must_use]
+pub fn causes(error: &dyn StdError) -> Vec<String> {
+    let mut texts = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        texts.push(source.to_string());
+        cause = source.source();
+    }
+    texts.dedup();
+    texts
 }
 
 fn body_is_damage(error: &BodyError) -> bool {

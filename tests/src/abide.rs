@@ -5,6 +5,7 @@
 
 mod life;
 mod talk;
+mod terminal;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -22,6 +23,7 @@ use tempfile::TempDir;
 
 pub use life::{Killer, Life};
 pub use talk::{Answer, Talk};
+pub use terminal::OnTerminal;
 
 /// How long anything may take. Generous: the machine that runs the tests may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -72,7 +74,7 @@ pub fn abide<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Command {
     let mut command = Command::new(binary());
     let cache = binary().with_file_name("abide-test-cache");
     command.arg0("abide").args(args).env("ABIDE_CACHE", cache).stdin(Stdio::null());
-    for name in ["ABIDE_LOG", "ABIDE_TRACKER", "ABIDE_KILL_AT_COMMIT", "NO_COLOR"] {
+    for name in ["ABIDE_LOG", "ABIDE_TRACKER", "ABIDE_KILL_AT_COMMIT", "ABIDE_HOLD_START", "NO_COLOR"] {
         command.env_remove(name);
     }
     command

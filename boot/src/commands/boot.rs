@@ -20,6 +20,7 @@ use crate::injection::{Side, at_commit};
 use crate::ports;
 use crate::report::{Failure, Paint};
 use crate::seeds::{self, SEED_BYTES_MAX, Terms};
+use crate::terminal::{Progress, say};
 
 pub(crate) fn run(args: &Boot) -> Result<ExitCode, Failure> {
     let machine =
@@ -29,11 +30,12 @@ pub(crate) fn run(args: &Boot) -> Result<ExitCode, Failure> {
     }
     let paint = Paint::of(&std::io::stderr());
     let shown = args.machine.display().to_string();
-    eprintln!("booted {} at root {}; next: abide start {shown}", paint.strong(&shown), machine.branch().root);
+    say(&format!("booted {} at root {}; next: abide start {shown}", paint.strong(&shown), machine.branch().root));
     Ok(ExitCode::SUCCESS)
 }
 
 fn boot(args: &Boot) -> Result<Machine, Failure> {
+    let _progress = Progress::of(format!("booting {}", args.machine.display()));
     let terms = Terms { genesis: args.genesis.as_deref(), asks: &[], limits: &args.limit };
     let seed = seeds::read(&args.seed, &terms)?;
     let mut new = NewMachine::begin(&args.machine, u64::from_le_bytes(random()?))?;
@@ -51,7 +53,7 @@ fn boot(args: &Boot) -> Result<Machine, Failure> {
         records_since_checkpoint: 0,
         new_epoch: Some(epoch),
     };
-    let settings = session::settings();
+    let settings = session::settings()?;
     let objects: SharedObjects = Arc::new(new.objects());
     // The guest needs more native stack than a main thread has.
     let stack = Engine::thread_stack_bytes(&image.limits);

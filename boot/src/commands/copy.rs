@@ -7,12 +7,20 @@ use persist::machine::Reading;
 use crate::cli::Copy;
 use crate::clocks::random;
 use crate::report::{Failure, Paint};
+use crate::terminal::{Progress, say};
 
 pub(crate) fn run(args: &Copy) -> Result<ExitCode, Failure> {
     let reading = Reading::open(&args.machine)?;
+    let progress = Progress::of(format!("copying {}", args.machine.display()));
     let branch = reading.copy(&args.to, u64::from_le_bytes(random()?))?;
+    drop(progress);
     let paint = Paint::of(&std::io::stderr());
     let to = args.to.display().to_string();
-    eprintln!("copied to {} at seq {}, root {}; next: abide start {to}", paint.strong(&to), branch.end, branch.root);
+    say(&format!(
+        "copied to {} at seq {}, root {}; next: abide start {to}",
+        paint.strong(&to),
+        branch.end,
+        branch.root
+    ));
     Ok(ExitCode::SUCCESS)
 }

@@ -2,39 +2,44 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
+use std::thread;
 
+use tokio::sync::mpsc::{Receiver, channel};
 use vm::step_loop::AskerNews;
 
 use super::send::Conversation;
 use crate::cli::Repl;
 use crate::report::{Failure, Paint};
+use crate::terminal::{self, say};
 
 pub(crate) fn run(args: &Repl) -> Result<ExitCode, Failure> {
     let mut line = Conversation::open(&args.machine)?;
-    let talked = talk(&mut line);
-    line.close()?;
+    let is_asked = io::stdin().is_terminal() && terminal::is_watched();
+    if is_asked {
+        say(&format!("a line is a message to {}; ^D leaves", args.machine.display()));
+    }
+    let talked = talk(&mut line, is_asked);
+    if line.close()? && is_asked {
+        super::hosted::tell_end(&args.machine);
+    }
     talked.map(|()| ExitCode::SUCCESS)
 }
 
-fn talk(line: &mut Conversation) -> Result<(), Failure> {
-    let is_terminal = io::stdin().is_terminal();
+fn talk(line: &mut Conversation, is_asked: bool) -> Result<(), Failure> {
     let paint = Paint::of(&io::stderr());
-    let mut input = io::stdin().lock();
+    let mut typed = typed_lines().map_err(Failure::Host)?;
     loop {
-        if is_terminal {
-            eprint!("{}", paint.strong("> "));
-            io::stderr().flush()?;
+        if is_asked {
+            terminal::prompt(&paint.strong("> "));
         }
-        let mut text = Vec::new();
-        if input.read_until(b'\n', &mut text)? == 0 {
-            if is_terminal {
-                eprintln!();
+        let text = line.unless_interrupted(typed.recv()).flatten().transpose()?;
+        terminal::answered();
+        let Some(text) = text else {
+            if is_asked {
+                say("");
             }
             return Ok(());
-        }
-        if text.last() == Some(&b'\n') {
-            text.pop();
-        }
+        };
         if text.is_empty() {
             continue;
         }
@@ -49,11 +54,25 @@ fn talk(line: &mut Conversation) -> Result<(), Failure> {
                 }
                 AskerNews::Refused { code, text } => {
                     out.flush()?;
-                    eprintln!("{} {}", paint.error("refused:"), if text.is_empty() { code.word() } else { &text });
+                    say(&format!("{} {}", paint.error("refused:"), if text.is_empty() { code.word() } else { &text }));
                 }
                 AskerNews::Accepted => {}
             }
         }
         out.flush()?;
     }
+}
+
+/// The lines of standard input, read on a thread of their own: whoever waits for the next one can be interrupted.
+fn typed_lines() -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+    let (sender, lines) = channel(1);
+    let read = move || {
+        for line in io::stdin().lock().split(b'\n') {
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("abide-typed".to_owned()).spawn(read)?;
+    Ok(lines)
 }

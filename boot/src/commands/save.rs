@@ -1,7 +1,7 @@
 //! `abide save`: a program, or a machine as it stands, as one file.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,8 +16,13 @@ use crate::driver::Running;
 use crate::ports::console::Target;
 use crate::report::{Failure, Paint};
 use crate::seeds::{self, SEED_BYTES_MAX, Terms};
+use crate::terminal::{Progress, say};
 
 pub(crate) fn run(args: &Save) -> Result<ExitCode, Failure> {
+    if !args.force {
+        spare(&args.seed, &args.source)?;
+    }
+    let progress = Progress::of(format!("saving {}", args.source.display()));
     let terms = Terms { genesis: args.genesis.as_deref(), asks: &args.ask, limits: &args.limit };
     if args.source.is_dir() {
         terms.refuse_for(&args.source)?;
@@ -29,9 +34,27 @@ pub(crate) fn run(args: &Save) -> Result<ExitCode, Failure> {
             .map_err(|source| Failure::Unpack { path: args.source.clone(), source })?;
         write(&args.seed, &mut |out| out.write_all(&seed).map_err(Into::into))?;
     }
+    drop(progress);
     let shown = args.seed.display().to_string();
-    eprintln!("saved {}; next: abide boot MACHINE {shown}", Paint::of(&std::io::stderr()).strong(&shown));
+    say(&format!("saved {}; next: abide boot MACHINE {shown}", Paint::of(&std::io::stderr()).strong(&shown)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// As much of a file as it takes to see that it is a seed.
+const SEED_START_BYTES: u64 = 16;
+
+/// Refuses to write over anything but a seed.
+fn spare(seed: &Path, source: &Path) -> Result<(), Failure> {
+    let is_seed = || {
+        let mut start = Vec::new();
+        let read = File::open(seed).and_then(|file| file.take(SEED_START_BYTES).read_to_end(&mut start));
+        read.is_ok() && pack::is_pack(&start)
+    };
+    match std::fs::metadata(seed) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Ok(found) if found.is_file() && is_seed() => Ok(()),
+        _ => Err(Failure::WouldReplace { path: seed.to_owned(), source_path: source.to_owned() }),
+    }
 }
 
 /// What stands at the last checkpoint is saved as it is; what came after is first executed again in a copy, and checkpointed there.
@@ -53,7 +76,7 @@ fn save_machine(source: &Path, seed: &Path) -> Result<(), Failure> {
 /// Executes again what came after the last checkpoint of a machine, and makes one at its end.
 fn checkpoint(path: &Path) -> Result<(), Failure> {
     let machine = Machine::open(path)?;
-    let running = Running::checkpoint(machine, session::options(None, Target::Stderr))?;
+    let running = Running::checkpoint(machine, session::options(None, Target::Stderr)?)?;
     session::code(running.wait()?).map(drop)
 }
 

@@ -11,14 +11,14 @@ use seed::message::Code;
 use tokio::sync::mpsc;
 use vm::step_loop::AskerNews;
 
+use super::hosted::{Host, Hosted};
 use super::session;
-use super::start::serve;
 use crate::cli::Send;
-use crate::control::{Client, Service};
-use crate::driver::{Ended, Running};
+use crate::control::{Client, ConnectError};
 use crate::ports::console::Target;
 use crate::report::Failure;
 use crate::shown;
+use crate::terminal::Progress;
 
 pub(crate) fn run(args: &Send) -> Result<ExitCode, Failure> {
     let payload = match args.payload.as_str() {
@@ -79,7 +79,7 @@ enum Line {
     /// Another process runs it.
     Attached(tokio::runtime::Runtime, Client),
     /// This process does, and serves others meanwhile.
-    Own(Running, Option<Service>),
+    Own(Hosted),
 }
 
 impl Conversation {
@@ -92,7 +92,7 @@ impl Conversation {
     pub(crate) fn say(&mut self, payload: Vec<u8>, key: Vec<u8>) -> Result<Vec<AskerNews>, Failure> {
         loop {
             match &mut self.line {
-                Line::Own(running, _) => return ask(running, payload, key),
+                Line::Own(hosted) => return ask(hosted, payload, key),
                 Line::Attached(runtime, client) => {
                     let mut news = Vec::new();
                     let sent = runtime.block_on(client.send(&key, &payload, &mut |one| news.push(one)));
@@ -110,16 +110,19 @@ impl Conversation {
         }
     }
 
-    /// Ends the conversation; a machine that was run for it is stopped.
-    pub(crate) fn close(self) -> Result<(), Failure> {
-        let Line::Own(running, service) = self.line else { return Ok(()) };
-        if let (Some(runtime), Some(service)) = (running.runtime(), service) {
-            runtime.block_on(service.end());
+    /// Waits for something. Nothing comes of it if this process runs the machine and is asked to end.
+    pub(crate) fn unless_interrupted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match &self.line {
+            Line::Own(hosted) => hosted.unless_interrupted(work),
+            Line::Attached(runtime, _) => Some(runtime.block_on(work)),
         }
-        running.handle().stop();
-        match running.wait()? {
-            Ended::Stopped => Ok(()),
-            Ended::Halted(halt) => Err(halt.into()),
+    }
+
+    /// Ends the conversation; a machine that was run for it is stopped. Whether there was one.
+    pub(crate) fn close(self) -> Result<bool, Failure> {
+        match self.line {
+            Line::Own(hosted) => session::code(hosted.stop()?).map(|_| true),
+            Line::Attached(..) => Ok(false),
         }
     }
 }
@@ -130,21 +133,31 @@ const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::fr
 
 impl Line {
     fn open(path: &Path) -> Result<Self, Failure> {
-        let begun = Instant::now();
+        let mut begun = Instant::now();
         let mut pause = LOOK_AGAIN.0;
+        let mut waiting = None;
         loop {
             let held = match Machine::open(path) {
-                Ok(machine) => return Self::own(machine),
+                Ok(machine) => {
+                    drop(waiting);
+                    return Self::own(machine);
+                }
                 Err(
                     error @ (MachineError::Lock(LockError::Held { .. })
                     | MachineError::Folder(FolderError::Lock(LockError::Held { .. }))),
                 ) => error,
                 Err(error) => return Err(error.into()),
             };
-            if let Some(attached) = Self::attach(path)? {
+            let mut starting = || {
+                begun = Instant::now();
+                let wait =
+                    || Progress::waiting(format!("waiting for {}, which another process is starting", path.display()));
+                waiting.get_or_insert_with(wait);
+            };
+            if let Some(attached) = Self::attach(path, &mut starting)? {
                 return Ok(attached);
             }
-            // It is only starting or just stopping, or does not listen: another version, or a copy in the making.
+            // It is just taking or giving back the lock, or does not listen: another version, or a copy in the making.
             if begun.elapsed() > ATTACH_PATIENCE {
                 return Err(held.into());
             }
@@ -154,21 +167,23 @@ impl Line {
     }
 
     fn own(machine: Machine) -> Result<Self, Failure> {
-        let folder = Folder::open(machine.folder().path()).map_err(|error| Failure::Machine(error.into()))?;
-        let running = Running::start(machine, session::options(None, Target::Stderr))?;
-        let service = serve(&running, &folder);
-        Ok(Self::Own(running, service))
+        Ok(Self::Own(Hosted::begin(Host::new()?, machine, session::options(None, Target::Stderr)?)?))
     }
 
-    /// A line to the process that runs a machine, if it listens.
-    fn attach(path: &Path) -> Result<Option<Self>, Failure> {
-        use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
+    /// A line to the process that runs a machine, if it listens; waits while it is starting.
+    fn attach(path: &Path, starting: &mut (dyn FnMut() + std::marker::Send)) -> Result<Option<Self>, Failure> {
+        use io::ErrorKind::{
+            BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof,
+        };
         let folder = Folder::open(path).map_err(|error| Failure::Machine(error.into()))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Host)?;
-        match runtime.block_on(Client::connect(&folder)) {
+        match runtime.block_on(Client::connect(&folder, starting)) {
             Ok(client) => Ok(Some(Self::Attached(runtime, client))),
-            Err(error) => match error.kind() {
-                BrokenPipe | ConnectionRefused | ConnectionReset | NotFound | UnexpectedEof => Ok(None),
+            Err(ConnectError::NotStarted(source)) => Err(Failure::NotStarted { path: path.to_owned(), source }),
+            Err(ConnectError::Line(error)) => match error.kind() {
+                BrokenPipe | ConnectionAborted | ConnectionRefused | ConnectionReset | NotFound | UnexpectedEof => {
+                    Ok(None)
+                }
                 _ => Err(Failure::Control(error)),
             },
         }
@@ -176,12 +191,12 @@ impl Line {
 }
 
 /// Sends a message to a machine that runs here.
-fn ask(running: &Running, payload: Vec<u8>, key: Vec<u8>) -> Result<Vec<AskerNews>, Failure> {
+fn ask(hosted: &Hosted, payload: Vec<u8>, key: Vec<u8>) -> Result<Vec<AskerNews>, Failure> {
     let (sender, mut receiver) = mpsc::unbounded_channel();
-    running.handle().send(payload, key, sender);
+    hosted.handle().send(payload, key, sender);
     let mut news = Vec::new();
     loop {
-        let one = receiver.blocking_recv().ok_or(Failure::NoAnswer)?;
+        let one = hosted.unless_interrupted(receiver.recv()).flatten().ok_or(Failure::NoAnswer)?;
         let is_last = !matches!(one, AskerNews::Answer { more: true, .. });
         news.push(one);
         if is_last {

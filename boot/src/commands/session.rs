@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use vm::engine::{Backend, Settings};
 use vm::memory::Tracker;
@@ -15,31 +15,42 @@ use crate::driver::{Ended, Options};
 use crate::ports::console::Target;
 use crate::report::Failure;
 
+/// Which tracker to use, instead of the best that works.
+const TRACKER: &str = "ABIDE_TRACKER";
+
 /// How guests are run on this host.
-pub(crate) fn settings() -> Settings {
-    Settings {
+pub(crate) fn settings() -> Result<Settings, Failure> {
+    Ok(Settings {
         backend: Backend::Cranelift,
-        tracker: tracker().0,
+        tracker: tracker()?.0,
         cache: cache_folder(),
         meter: cpu_meter(),
         elsewhere: Some(Arc::new(compile::in_a_child)),
-    }
+    })
 }
 
-/// The mechanism that finds dirty pages here, and why.
-pub(crate) fn tracker() -> (Tracker, String) {
-    let wanted = match std::env::var("ABIDE_TRACKER").as_deref() {
-        Ok("compare") => Some(Tracker::Compare),
-        Ok("write-protect") => Some(Tracker::WriteProtect),
-        _ => None,
+/// The mechanism that finds written pages in this process, and why it is that one.
+pub(crate) fn tracker() -> Result<(Tracker, String), Failure> {
+    static SELECTED: OnceLock<(Tracker, String)> = OnceLock::new();
+    let trackers = [Tracker::WriteProtect, Tracker::Compare];
+    let wanted = match std::env::var_os(TRACKER).filter(|value| !value.is_empty()) {
+        None => None,
+        Some(value) => match trackers.into_iter().find(|tracker| value == *tracker.to_string()) {
+            None => {
+                let values = trackers.map(|tracker| tracker.to_string()).join(", ");
+                return Err(Failure::Environment { name: TRACKER, value, values });
+            }
+            known => known,
+        },
     };
-    Tracker::select(wanted)
+    Ok(SELECTED.get_or_init(|| Tracker::select(wanted)).clone())
 }
 
 /// Options for a run.
-pub(crate) fn options(flags: Option<RunFlags>, console: Target) -> Options {
+pub(crate) fn options(flags: Option<RunFlags>, console: Target) -> Result<Options, Failure> {
     let halt_on_abort = flags.is_some_and(|flags| flags.halt_on_abort);
-    Options { settings: settings(), policy: Policy { halt_on_abort, ..Policy::default() }, console, is_silent: false }
+    let policy = Policy { halt_on_abort, ..Policy::default() };
+    Ok(Options { settings: settings()?, policy, console, is_silent: false })
 }
 
 /// The exit code of a run that ended.

@@ -1,9 +1,11 @@
 //! `abide status`: where a machine durably stands, never where it has run ahead to.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use persist::folder::Lock;
+use persist::folder::{Folder, Holder, Lock};
 use persist::machine::{MachineError, Reading};
 use persist::objects::load;
 use persist::store::Store;
@@ -14,6 +16,7 @@ use vm::ledger::Ledger;
 
 use super::session;
 use crate::cli::Status;
+use crate::control::Client;
 use crate::report::{Failure, Paint};
 use crate::shown;
 
@@ -42,7 +45,16 @@ pub(crate) fn run(args: &Status) -> Result<ExitCode, Failure> {
     let memory: u64 = process
         .and_then(|process| process.state.as_ref())
         .map_or(0, |state| state.memories.iter().map(|memory| memory.pages * 4096).sum());
-    let (tracker, why) = session::tracker();
+    let state = match holder {
+        Some(holder) => State::Held(ask(reading.folder()), holder),
+        None => State::Stopped,
+    };
+    let here = session::tracker()?;
+    let tracker = match &state {
+        State::Stopped => Some((here.0.to_string(), here.1)),
+        State::Held(Heard::Up(tracker), _) => Some(tracker.clone()),
+        State::Held(..) => None,
+    };
     let identity = reading.folder().identity();
     let moved = (identity.host, identity.device, identity.inode)
         != (branch.epoch.host, branch.epoch.device, branch.epoch.inode);
@@ -52,23 +64,20 @@ pub(crate) fn run(args: &Status) -> Result<ExitCode, Failure> {
             "v": shown::JSON_VERSION,
             "machine": shown::hex(&branch.epoch.machine), "incarnation": shown::hex(&branch.epoch.incarnation),
             "epoch": branch.epoch.number, "engine": branch.epoch.engine, "copied": moved,
-            "running": holder.as_ref().map(|holder| json!({ "pid": holder.pid, "host": holder.host })),
+            "running": state.holder().map(|holder| json!({ "pid": holder.pid, "host": holder.host })),
+            "starting": matches!(state, State::Held(Heard::Starting, _)),
             "end": branch.end.0, "root": format!("{:x}", branch.root), "batch": format!("{:x}", branch.batch),
             "time_ns": branch.time.0,
             "checkpoint": { "end": branch.checkpoint.end.0, "root": format!("{:x}", branch.checkpoint.root) },
             "open_requests": requests, "owed_replies": replies, "undelivered_effects": effects,
             "memory_bytes": memory, "store_bytes": usage.file_bytes, "store_used_bytes": usage.used_bytes,
             "grants": image.grants.iter().map(|grant| grant.name.clone()).collect::<Vec<_>>(),
-            "tracker": tracker.to_string(),
+            "tracker": tracker.as_ref().map(|(name, _)| name), "tracker_why": tracker.as_ref().map(|(_, why)| why),
         });
         writeln!(out, "{json}")?;
         return Ok(ExitCode::SUCCESS);
     }
     let paint = Paint::of(&out);
-    let state = match &holder {
-        Some(holder) => format!("running in {holder}"),
-        None => "stopped".to_owned(),
-    };
     let row = |name: &str, value: String| format!("{} {value}\n", paint.dim(&format!("{name:<12}")));
     let mut text = String::new();
     text += &row("machine", format!("{} ({state})", args.machine.display()));
@@ -100,7 +109,66 @@ pub(crate) fn run(args: &Status) -> Result<ExitCode, Failure> {
     text += &row("memory", format!("{} KiB", memory / 1024));
     text += &row("store", format!("{} KiB, {} KiB of them in use", usage.file_bytes / 1024, usage.used_bytes / 1024));
     text += &row("grants", image.grants.iter().map(|grant| grant.name.as_str()).collect::<Vec<_>>().join(" "));
-    text += &row("tracker", format!("{tracker}: {why}"));
+    text += &row(
+        "tracker",
+        match (&state, &tracker) {
+            (State::Stopped, Some((tracker, why))) => format!("{tracker}, if it is started here: {why}"),
+            (_, Some((tracker, why))) => format!("{tracker}: {why}"),
+            (_, None) => "not known: the process that has it does not say".to_owned(),
+        },
+    );
     write!(out, "{text}")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who has the machine, and what it says.
+enum State {
+    Stopped,
+    Held(Heard, Holder),
+}
+
+/// What the process that has a machine says of it.
+enum Heard {
+    /// It is up, and finds written pages in this way, for this reason.
+    Up((String, String)),
+    Starting,
+    /// It does not listen: a copy in the making, another version.
+    Nothing,
+}
+
+impl State {
+    fn holder(&self) -> Option<&Holder> {
+        match self {
+            Self::Stopped => None,
+            Self::Held(_, holder) => Some(holder),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("stopped"),
+            Self::Held(Heard::Starting, holder) => write!(f, "starting in {holder}"),
+            Self::Held(_, holder) => write!(f, "running in {holder}"),
+        }
+    }
+}
+
+/// How long the process that has a machine may take to say how it is.
+const ASK_PATIENCE: Duration = Duration::from_millis(500);
+
+fn ask(folder: &Folder) -> Heard {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Heard::Nothing };
+    let mut is_starting = false;
+    let mut starting = || is_starting = true;
+    let connected = runtime.block_on(async {
+        let connect = Client::connect(folder, &mut starting);
+        tokio::time::timeout(ASK_PATIENCE, connect).await
+    });
+    match connected {
+        Ok(Ok(client)) => Heard::Up((client.tracker().0.to_owned(), client.tracker().1.to_owned())),
+        Err(_) if is_starting => Heard::Starting,
+        _ => Heard::Nothing,
+    }
 }

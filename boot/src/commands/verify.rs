@@ -7,7 +7,6 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::thread;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use persist::machine::Reading;
 use persist::objects::load;
 use persist::verify::{Depth, verify};
@@ -23,6 +22,7 @@ use crate::cli::{HowMuch, Verify};
 use crate::driver::{RunError, exit_on_lost_page};
 use crate::report::Failure;
 use crate::shown;
+use crate::terminal::Progress;
 
 pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
     if args.in_process {
@@ -43,12 +43,13 @@ fn check(args: &Verify) -> Result<ExitCode, Failure> {
         HowMuch::Fast => Depth::Fast,
         HowMuch::Full => Depth::Full,
     };
-    let bar = progress("checking");
+    let end = reading.branch().end;
+    let progress = Progress::of(format!("checking {}", args.machine.display()));
     let checked = verify(&reading, depth, &mut |done| {
-        bar.set_message(format!("{} records, {} objects", done.records, done.reachable + done.objects));
-        bar.tick();
-    })?;
-    bar.finish_and_clear();
+        progress.at(format!("{} of {end} records, {} objects", done.records, done.reachable + done.objects));
+    });
+    drop(progress);
+    let checked = checked?;
     let replayed = if args.replay { Some(replay_all(&reading, &args.machine)?) } else { None };
     let branch = reading.branch();
     let mut out = io::stdout().lock();
@@ -81,15 +82,14 @@ fn replay_all(reading: &Reading, path: &Path) -> Result<Replayed, Failure> {
     let root = reading.branch().checkpoint.root;
     let bytes = load(reading.store(), Domain::Object, &root)?;
     let image = Image::decode(&bytes).map_err(|source| LoadError::Malformed { id: root, source })?;
-    let settings = session::settings();
+    let settings = session::settings()?;
     let objects: SharedObjects = Arc::new(reading.objects());
     let lost = exit_on_lost_page(path);
-    let bar = progress("replaying");
+    let progress = Progress::of(format!("replaying {}", path.display()));
     let end = reading.branch().end;
     let run = || {
         replay(&settings, &objects, reading.store(), reading.branch(), &lost, &mut |done| {
-            bar.set_message(format!("{} of {end} records", done.end));
-            bar.tick();
+            progress.at(format!("{} of {end} records", done.end));
         })
     };
     let outcome = thread::scope(|scope| {
@@ -97,14 +97,6 @@ fn replay_all(reading: &Reading, path: &Path) -> Result<Replayed, Failure> {
         let thread = builder.spawn_scoped(scope, run).map_err(Failure::Host)?;
         thread.join().map_err(|_| Failure::Run(RunError::Thread))
     })?;
-    bar.finish_and_clear();
+    drop(progress);
     outcome.map_err(|source| Failure::Replay { path: path.to_owned(), source })
-}
-
-/// A line of progress on a terminal, for what takes long enough to be seen.
-fn progress(what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4));
-    bar.set_style(ProgressStyle::default_spinner());
-    bar.set_prefix(what);
-    bar
 }

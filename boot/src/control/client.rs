@@ -4,31 +4,77 @@ use std::io;
 
 use persist::folder::Folder;
 use seed::cbor::Writer;
+use thiserror::Error;
 use tokio::net::UnixStream;
 use vm::step_loop::AskerNews;
 
-use super::{FRAME_BYTES_MAX, Heard, decode_news, greet, read_frame, socket_path, write_frame};
+use super::{FRAME_BYTES_MAX, FRAME_OVERHEAD, Heard, Phase, decode_news, greet, read_frame, socket_path, write_frame};
 
 /// A client of a running machine.
 pub struct Client {
     stream: UnixStream,
     next: u64,
+    tracker: (String, String),
+}
+
+/// There is no line to a running machine.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// Nobody listens, or the line broke.
+    #[error("connecting to the process that runs the machine failed")]
+    Line(#[from] io::Error),
+    /// The process that has the machine could not start it.
+    #[error("the machine could not be started")]
+    NotStarted(#[from] NotStarted),
+}
+
+/// Why a process could not start a machine, in its own words.
+#[derive(Debug, Error)]
+#[error("{text}")]
+pub struct NotStarted {
+    /// The exit code of that process.
+    pub exit: u8,
+    text: String,
+    source: Option<Box<NotStarted>>,
+}
+
+impl NotStarted {
+    fn of(exit: u8, causes: Vec<String>) -> Self {
+        let link = |source, text| Some(Box::new(Self { exit, text, source }));
+        let chain = causes.into_iter().rev().fold(None, link);
+        chain.map_or_else(|| Self { exit, text: "it did not say why".to_owned(), source: None }, |first| *first)
+    }
 }
 
 impl Client {
-    /// Connects to the process that runs a machine.
+    /// Connects to the process that runs a machine, and waits until the machine is up. `starting` is called if that takes a while.
     ///
     /// # Errors
-    /// If nobody listens.
-    pub async fn connect(folder: &Folder) -> io::Result<Self> {
+    /// If nobody listens, or the machine could not be started.
+    pub async fn connect(folder: &Folder, starting: &mut (dyn FnMut() + Send)) -> Result<Self, ConnectError> {
         let path = socket_path(folder)?;
         let mut stream = UnixStream::connect(&path).await?;
         if stream.peer_cred()?.uid() != rustix::process::getuid().as_raw() {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the socket is another user's"));
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the socket is another user's").into());
         }
         let (mut reader, mut writer) = stream.split();
         greet(&mut reader, &mut writer).await?;
-        Ok(Self { stream, next: 1 })
+        loop {
+            let frame = read_frame(&mut stream, FRAME_OVERHEAD).await?;
+            let frame = frame.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+            match Phase::decode(&frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
+                Phase::Starting => starting(),
+                Phase::Up { tracker, why } => return Ok(Self { stream, next: 1, tracker: (tracker, why) }),
+                Phase::Failed { exit, causes } => return Err(NotStarted::of(exit, causes).into()),
+                Phase::Ended => return Err(not_taken("the machine is being stopped").into()),
+            }
+        }
+    }
+
+    /// How the machine's written pages are found, and why so.
+    #[must_use]
+    pub fn tracker(&self) -> (&str, &str) {
+        (&self.tracker.0, &self.tracker.1)
     }
 
     /// Sends a message; `take` gets the news until the last.

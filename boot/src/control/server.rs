@@ -1,7 +1,8 @@
 //! The machine's end of the control socket.
 //!
-//! Messages of a client enter the machine in the order in which it sent them. At the end nothing more is read, what was read is answered, and each
-//! client is told that this was all: whatever else it has sent never reached the machine.
+//! It listens from before the machine is up, so that whoever comes early waits and is told why. Messages of a client enter the machine in the order
+//! in which it sent them. At the end nothing more is read, what was read is answered, and each client is told that this was all:
+//! whatever else it has sent never reached the machine.
 
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -19,7 +20,7 @@ use tracing::debug;
 use vm::step_loop::{Asker, AskerNews};
 
 use super::{
-    CLIENTS_MAX, FRAME_BYTES_MAX, UNDER_WAY_KIB_MAX, UNDER_WAY_MAX, decode_send, encode_end, encode_news, greet,
+    CLIENTS_MAX, FRAME_BYTES_MAX, Phase, UNDER_WAY_KIB_MAX, UNDER_WAY_MAX, decode_send, encode_end, encode_news, greet,
     read_frame, socket_path, write_frame,
 };
 use crate::driver::Handle;
@@ -29,24 +30,38 @@ const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The service of a running machine to its clients. Dropped, it ends without a word to them.
 pub struct Service {
-    ended: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     task: JoinHandle<()>,
 }
 
 impl Service {
-    /// Serves a machine that this process has locked. Must be called within a runtime.
+    /// Serves a machine that this process has locked and is starting. Must be called within a runtime.
     ///
     /// # Errors
     /// If the socket cannot be made.
     pub fn begin(folder: &Folder, handle: Handle) -> io::Result<Self> {
         let listener = Listener::bind(socket_path(folder)?)?;
-        let (ended, is_ended) = watch::channel(false);
-        Ok(Self { ended, task: tokio::spawn(serve(listener, handle, is_ended)) })
+        let (phase, told) = watch::channel(Phase::Starting);
+        Ok(Self { phase, task: tokio::spawn(serve(listener, handle, told)) })
+    }
+
+    /// The machine is up: messages are taken from here on.
+    pub fn up(&self, tracker: String, why: String) {
+        self.phase.send_replace(Phase::Up { tracker, why });
+    }
+
+    /// The machine could not be started: whoever waits is told why.
+    pub async fn fail(self, exit: u8, causes: Vec<String>) {
+        self.finish(Phase::Failed { exit, causes }).await;
     }
 
     /// Takes in nothing more and waits, but not for ever, until what was taken in is answered. Nobody finds this process from then on.
     pub async fn end(self) {
-        let _ = self.ended.send(true);
+        self.finish(Phase::Ended).await;
+    }
+
+    async fn finish(self, last: Phase) {
+        self.phase.send_replace(last);
         let abort = self.task.abort_handle();
         if tokio::time::timeout(END_PATIENCE, self.task).await.is_err() {
             abort.abort();
@@ -89,22 +104,22 @@ fn inode(path: &Path) -> Option<u64> {
 }
 
 /// Accepts clients until the end.
-async fn serve(listener: Listener, handle: Handle, mut is_ended: watch::Receiver<bool>) {
+async fn serve(listener: Listener, handle: Handle, mut phase: watch::Receiver<Phase>) {
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     let room = Arc::new(Semaphore::new(UNDER_WAY_KIB_MAX as usize));
     let mut clients = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = is_ended.wait_for(|ended| *ended) => break,
+            _ = phase.wait_for(is_last) => break,
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
             Ok((stream, place)) => {
-                let (handle, room, is_ended) = (handle.clone(), Arc::clone(&room), is_ended.clone());
+                let (handle, room, phase) = (handle.clone(), Arc::clone(&room), phase.clone());
                 clients.spawn(async move {
                     let _place = place;
-                    if let Err(error) = serve_client(stream, handle, room, is_ended).await {
+                    if let Err(error) = serve_client(stream, handle, room, phase).await {
                         debug!(%error, "a control client has gone");
                     }
                 });
@@ -130,20 +145,23 @@ async fn serve_client(
     stream: UnixStream,
     handle: Handle,
     room: Arc<Semaphore>,
-    mut is_ended: watch::Receiver<bool>,
+    mut phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
     if stream.peer_cred()?.uid() != rustix::process::getuid().as_raw() {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user's client"));
     }
     let (mut reader, mut writer) = stream.into_split();
     greet(&mut reader, &mut writer).await?;
+    if !introduce(&mut writer, &mut phase).await? {
+        return Ok(());
+    }
     let (frames, outgoing) = mpsc::channel::<Vec<u8>>(16);
     let mut write = tokio::spawn(write_all(writer, outgoing));
     let mut under_way = UnderWay::default();
     let taking = take_messages(&mut reader, &handle, &room, &frames, &mut under_way);
     let taken = tokio::select! {
         biased;
-        _ = is_ended.wait_for(|ended| *ended) => None,
+        _ = phase.wait_for(is_last) => None,
         taken = taking => Some(taken),
     };
     if let Some(taken) = taken {
@@ -158,6 +176,23 @@ async fn serve_client(
     drop(frames);
     let _ = (&mut write).await;
     Ok(())
+}
+
+fn is_last(phase: &Phase) -> bool {
+    matches!(phase, Phase::Failed { .. } | Phase::Ended)
+}
+
+/// Tells a client how far the machine is, until it is up. Whether it is.
+async fn introduce(writer: &mut OwnedWriteHalf, phase: &mut watch::Receiver<Phase>) -> io::Result<bool> {
+    loop {
+        let now = phase.borrow_and_update().clone();
+        write_frame(writer, &now.encode()).await?;
+        match now {
+            Phase::Starting => phase.changed().await.map_err(io::Error::other)?,
+            Phase::Up { .. } => return Ok(true),
+            Phase::Failed { .. } | Phase::Ended => return Ok(false),
+        }
+    }
 }
 
 async fn write_all(mut writer: OwnedWriteHalf, mut outgoing: mpsc::Receiver<Vec<u8>>) {

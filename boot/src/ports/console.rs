@@ -15,6 +15,8 @@ use seed::message::Code;
 use seed::{EffectId, RequestId};
 use vm::port::{Line, Port};
 
+use crate::terminal::Above;
+
 /// Where a console's lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
@@ -60,7 +62,7 @@ impl Console {
         for (effect, text) in lines {
             let written = match self.target {
                 Target::Stdout => write_line(&mut io::stdout().lock(), effect.is_some(), &text),
-                Target::Stderr => write_line(&mut io::stderr().lock(), effect.is_some(), &text),
+                Target::Stderr => write_line(&mut Above, effect.is_some(), &text),
             };
             match (written, effect) {
                 (Ok(()), Some(effect)) => line.delivered(effect),
@@ -119,10 +121,8 @@ fn answer_with_lines(requests: &Receiver<Reading>) {
 }
 
 fn write_line(out: &mut dyn Write, is_whole: bool, text: &[u8]) -> io::Result<()> {
-    out.write_all(printable(text).as_bytes())?;
-    if is_whole {
-        out.write_all(b"\n")?;
-    }
+    let end = if is_whole { "\n" } else { "" };
+    out.write_all((printable(text) + end).as_bytes())?;
     out.flush()
 }
 

@@ -38,7 +38,8 @@ impl Talk {
     pub fn with(machine: &Path) -> io::Result<Self> {
         let folder = Folder::open(machine).map_err(io::Error::other)?;
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
-        let client = runtime.block_on(within(Client::connect(&folder)))?;
+        let connect = async { Client::connect(&folder, &mut || {}).await.map_err(io::Error::other) };
+        let client = runtime.block_on(within(connect))?;
         Ok(Self { runtime, client })
     }
 

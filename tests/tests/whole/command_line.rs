@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value as Json;
 use tempfile::TempDir;
-use tests::abide::{Life, Ran, abide, boot, copy_folder, example, finish, log, place, root, send, status, wait};
+use tests::abide::{
+    Life, OnTerminal, Ran, abide, boot, copy_folder, example, finish, log, place, root, send, status, wait,
+};
 
 /// Runs `abide` in a folder, so that paths in what it says are short.
 fn here(folder: &Path, args: &[&str]) -> Ran {
@@ -148,30 +148,14 @@ fn usage_errors_have_an_exit_code_of_their_own() {
     }
 }
 
-/// Runs `abide` with a terminal as its output and error.
+/// What `abide` shows on a terminal.
 fn on_a_terminal(folder: &Path, args: &[&str], no_color: bool) -> String {
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
-    let end = fs::File::options().read(true).write(true).open(name).unwrap();
     let mut command = abide(args);
-    command.current_dir(folder).stdout(end.try_clone().unwrap()).stderr(end);
+    command.current_dir(folder);
     if no_color {
         command.env("NO_COLOR", "1");
     }
-    let mut child = command.spawn().unwrap();
-    // The last of this side's ends of the terminal: it reads as ended when the child has.
-    drop(command);
-    let reader = std::thread::spawn(move || read_all(terminal));
-    wait(&mut child).unwrap();
-    reader.join().unwrap()
-}
-
-fn read_all(terminal: OwnedFd) -> String {
-    let mut shown = Vec::new();
-    // A terminal whose other end is closed reads as an error, after everything that was written.
-    let _ = fs::File::from(terminal).read_to_end(&mut shown);
-    String::from_utf8_lossy(&shown).into_owned()
+    OnTerminal::of(command).end().1
 }
 
 #[test]
@@ -252,16 +236,115 @@ fn a_log_can_be_read_from_a_seq_on_and_followed() {
     assert_eq!(following.line_within(Duration::from_millis(250)), None);
     let _ = following.kill();
 
-    // Whoever has read enough, as `head` has, ends it without a complaint.
-    let mut command = abide(["log", "--follow", machine.to_str().unwrap()]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(child.stdout.take());
+    let mut following = unread(&machine, &["log", "--follow"]);
     assert_eq!(talk.ask("put last text"), "ok");
-    assert_eq!(wait(&mut child).unwrap().code(), Some(0));
+    assert_eq!(wait(&mut following).unwrap().code(), Some(0));
+    assert_eq!(complaints(following), "");
+    let _ = life.stop().0.ok();
+}
+
+/// Runs a command on a machine, and reads nothing of what it prints.
+fn unread(machine: &Path, args: &[&str]) -> Child {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    abide(args).arg(machine).stdout(writer).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn complaints(mut child: Child) -> String {
     let mut err = String::new();
     child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
-    assert_eq!(err, "");
+    err
+}
+
+/// Whoever has read enough, as `head` has, ends a command without a complaint.
+#[test]
+fn what_nobody_reads_ends_quietly() {
+    let place = place();
+    let machine = place.path().join("n");
+    boot(&machine, &example("notes/notes.wasm"), &[]);
+    let commands: [&[&str]; 6] =
+        [&["status"], &["status", "--json"], &["show"], &["verify"], &["verify", "--replay", "--json"], &["log"]];
+    for args in commands {
+        let mut child = unread(&machine, args);
+        assert_eq!(wait(&mut child).unwrap().code(), Some(0), "{args:?}");
+        assert_eq!(complaints(child), "", "{args:?}");
+    }
+}
+
+/// `save` used to write over whatever was there: with its arguments exchanged, over the only copy of something.
+#[test]
+fn a_seed_is_written_over_nothing_but_a_seed() {
+    let place = place();
+    let at = |name: &str| place.path().join(name);
+    boot(&at("n"), &example("notes/notes.wasm"), &[]);
+    fs::write(at("thesis.tex"), "years").unwrap();
+    let refused = |args: &[&str]| here(place.path(), args).fails(1);
+    assert_eq!(
+        refused(&["save", "thesis.tex", "n"]),
+        "error: thesis.tex is there already and is no seed\n  hint: abide save --force thesis.tex n replaces it\n"
+    );
+    for source in ["new.seed", "thesis.tex"] {
+        let expected = format!(
+            "error: n is there already and is no seed\n  hint: the file to write comes first: abide save {source} n\n"
+        );
+        assert_eq!(refused(&["save", "n", source]), expected);
+    }
+    assert_eq!(fs::read(at("thesis.tex")).unwrap(), b"years");
+    let _ = here(place.path(), &["save", "n.seed", "n"]).ok();
+    let first = fs::read(at("n.seed")).unwrap();
+    assert_eq!(send(&at("n"), "put milk two"), "ok");
+    let _ = here(place.path(), &["save", "n.seed", "n"]).ok();
+    assert_ne!(fs::read(at("n.seed")).unwrap(), first);
+    let _ = here(place.path(), &["save", "--force", "thesis.tex", "n"]).ok();
+    assert_eq!(fs::read(at("thesis.tex")).unwrap(), fs::read(at("n.seed")).unwrap());
+}
+
+/// A machine that prints nothing is not taken for one that hangs.
+#[test]
+fn a_person_is_told_that_a_machine_runs_and_where_it_has_stopped() {
+    let place = place();
+    let machine = place.path().join("n");
+    boot(&machine, &example("notes/notes.wasm"), &[]);
+    let end = || status(&machine)["end"].as_u64().unwrap();
+    let begun = end();
+    let mut command = abide(["start", "n"]);
+    command.current_dir(place.path());
+    let started = OnTerminal::of(command);
+    started.see(&format!("n runs at seq {}; stop it with ^C; talk to it with: abide send n ...\r\n", begun - 1));
+    assert_eq!(send(&machine, "put milk two"), "ok");
+    started.interrupt();
+    let (ended, shown) = started.end();
+    assert_eq!(ended.code(), Some(0), "{shown}");
+    assert!(shown.ends_with(&format!("\rn stopped at seq {}\r\n", end() - 1)), "{shown:?}");
+    let mut life = Life::start(&machine);
+    drop(life.talk(&machine));
+    let (ran, lines) = life.stop();
+    assert!(ran.err.is_empty() && lines.is_empty(), "only on a terminal: {ran}");
+}
+
+/// `status` used to show the tracker that it would have used itself.
+#[test]
+fn status_shows_how_the_running_process_finds_written_pages() {
+    let place = place();
+    let machine = place.path().join("n");
+    boot(&machine, &example("notes/notes.wasm"), &[]);
+    let mut command = abide(["start".as_ref(), machine.as_os_str()]);
+    command.env("ABIDE_TRACKER", "compare");
+    let mut life = Life::of(command);
+    drop(life.talk(&machine));
+    let shown = status(&machine);
+    assert_eq!((&shown["tracker"], &shown["tracker_why"]), (&"compare".into(), &"asked for".into()));
+    let text = here(place.path(), &["status", "n"]).ok();
+    assert!(text.ends_with("tracker      compare: asked for\n"), "{text}");
     let _ = life.stop().0.ok();
+    let text = here(place.path(), &["status", "n"]).ok();
+    let tracker = status(&machine)["tracker"].as_str().unwrap().to_owned();
+    assert!(text.contains(&format!("tracker      {tracker}, if it is started here: ")), "{text}");
+    let mut command = abide(["status", "n"]);
+    let ran = finish(command.env("ABIDE_TRACKER", "fast").current_dir(place.path()));
+    let expected =
+        "error: ABIDE_TRACKER cannot be fast\n  hint: ABIDE_TRACKER is not set, or one of: write-protect, compare\n";
+    assert_eq!(ran.fails(2), expected);
 }
 
 /// Whatever status has shown is in the log after a kill at that very moment, and each root it shows is one that was recorded.

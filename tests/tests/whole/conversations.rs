@@ -1,12 +1,15 @@
 //! Talking to machines: send and repl with a machine that runs and one that does not, many at once, while it stops, and the console.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use tests::abide::{Answer, Life, Talk, abide, boot, example, finish, log, place, run, run_with_input, send, verify};
+use tests::abide::{
+    Answer, Life, OnTerminal, Talk, abide, boot, example, finish, log, place, run, run_with_input, send, status, verify,
+};
 
 fn notes(folder: &Path) -> PathBuf {
     let machine = folder.join("notes");
@@ -132,6 +135,91 @@ fn a_line_that_breaks_is_not_taken_for_an_answer() {
     assert_eq!(send(&machine, "list"), "milk two");
 }
 
+/// A machine being recovered used to be unreachable, and whoever tried for five seconds was told that it was in use.
+#[test]
+fn whoever_comes_while_a_machine_starts_waits_for_it() {
+    let place = place();
+    let machine = notes(place.path());
+    let hold = place.path().join("hold");
+    let start = || {
+        fs::write(&hold, "").unwrap();
+        let mut command = abide(["start".as_ref(), machine.as_os_str()]);
+        command.env("ABIDE_HOLD_START", &hold);
+        let life = Life::of(command);
+        let socket = boot::control::socket_path(&persist::folder::Folder::open(&machine).unwrap()).unwrap();
+        while !socket.exists() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        life
+    };
+    let sending = || {
+        let machine = machine.clone();
+        thread::spawn(move || run(["send".as_ref(), machine.as_os_str(), "put milk two".as_ref()]))
+    };
+    let waiting = format!("waiting for {}, which another process is starting\n", machine.display());
+
+    let life = start();
+    let (first, second) = (sending(), sending());
+    thread::sleep(Duration::from_millis(1500));
+    assert!(!first.is_finished() && !second.is_finished(), "they wait");
+    fs::remove_file(&hold).unwrap();
+    for sent in [first, second] {
+        let ran = sent.join().unwrap();
+        assert_eq!(ran.err, waiting);
+        assert_eq!(ran.ok(), "ok\n");
+    }
+    let _ = life.kill();
+
+    // Who is killed is followed by whoever waits.
+    let life = start();
+    let sent = sending();
+    thread::sleep(Duration::from_millis(200));
+    let _ = life.kill();
+    assert_eq!(sent.join().unwrap().ok(), "ok\n");
+
+    let life = start();
+    let sent = sending();
+    thread::sleep(Duration::from_millis(200));
+    fs::write(&hold, "the test says so").unwrap();
+    let expected = format!(
+        "error: the process that was starting {} failed\n  caused by: setting up the host failed\n  caused by: the test says so\n",
+        machine.display()
+    );
+    assert_eq!(sent.join().unwrap().fails(1), expected);
+    assert!(life.end().0.fails(1).contains("the test says so"));
+    assert_eq!(send(&machine, "count"), "1");
+}
+
+/// A repl that runs the machine itself ends it as `start` does, and keeps its prompt where the machine's lines cannot garble it.
+#[test]
+fn a_repl_of_ones_own_is_left_cleanly() {
+    let place = place();
+    let machine = place.path().join("counter");
+    boot(&machine, &super::kills::fast_counter(place.path()), &[]);
+    let leave: [fn(&mut OnTerminal); 2] = [|repl| repl.press("\x04"), |repl| repl.interrupt()];
+    for leave in leave {
+        let mut command = abide(["repl", "counter"]);
+        command.current_dir(place.path()).env("NO_COLOR", "1");
+        let mut repl = OnTerminal::of(command);
+        repl.see("a line is a message to counter; ^D leaves\r\n");
+        // Each line of the counter comes above the prompt, which is drawn again.
+        repl.see("\r\x1b[Kcounter is at ");
+        repl.press("\r");
+        let shown = repl.shown().len();
+        while repl.shown()[shown..].matches("\r\n> ").count() < 3 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        leave(&mut repl);
+        let (ended, shown) = repl.end();
+        assert_eq!(ended.code(), Some(0), "{shown}");
+        let stands = status(&machine);
+        assert_eq!(stands["checkpoint"]["end"], stands["end"], "a clean stop");
+        let seq = stands["end"].as_u64().unwrap() - 1;
+        assert!(shown.ends_with(&format!("counter stopped at seq {seq}\r\n")), "{shown:?}");
+    }
+    let _ = verify(&machine);
+}
+
 /// A machine that asks for names on the console, greets them, and counts them for whoever sends a message.
 const GREETER: &str = r#"(module
     (memory (export "memory") 2)
@@ -228,10 +316,13 @@ fn a_console_that_nobody_reads_stops_the_machine_cleanly() {
     let mut command = abide(["start".as_ref(), machine.as_os_str()]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut child = command.stdout(writer).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
     drop(command);
     let ended = tests::abide::wait(&mut child).unwrap();
     assert_eq!(ended.code(), Some(0));
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!(err, "nobody reads the machine's console any more: it is being stopped\n");
     let mut life = Life::start(&machine);
     assert_eq!(life.line().as_deref(), Some("counter is at 1"));
     let _ = life.stop().0.ok();
@@ -240,7 +331,7 @@ fn a_console_that_nobody_reads_stops_the_machine_cleanly() {
 
 #[test]
 fn a_control_client_that_talks_nonsense_harms_nobody() {
-    use std::io::{Read, Write};
+    use std::io::Write;
     let place = place();
     let machine = notes(place.path());
     let mut life = Life::start(&machine);
@@ -248,7 +339,7 @@ fn a_control_client_that_talks_nonsense_harms_nobody() {
     let folder = persist::folder::Folder::open(&machine).unwrap();
     let path = boot::control::socket_path(&folder).unwrap();
     let frame = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_le_bytes()[..], bytes].concat();
-    let hello = frame(&[0x82, 0x00, 0x01]);
+    let hello = frame(&[0x82, 0x00, 0x02]);
     let nonsense: [Vec<u8>; 7] = [
         b"GET / HTTP/1.0\r\n\r\n".to_vec(),
         frame(&[0x82, 0x00, 0x07]),
@@ -265,7 +356,9 @@ fn a_control_client_that_talks_nonsense_harms_nobody() {
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut heard = Vec::new();
         let _ = stream.read_to_end(&mut heard);
-        assert!(heard.len() <= 7, "it hears nothing but hello: {heard:?}");
+        let up = |length: u8| heard.get(7..11) == Some(&[length, 0, 0, 0]) && heard.len() == 11 + usize::from(length);
+        let length = heard.get(7).copied().unwrap_or(0);
+        assert!(heard.len() <= 7 || up(length), "it hears nothing but hello, and that the machine is up: {heard:?}");
         assert_eq!(talk.ask("count"), "0");
     }
     let _ = life.stop().0.ok();
