@@ -108,6 +108,9 @@ impl fmt::Display for Tally {
 pub fn assert_harmless(row: &Row) {
     let tally = (row.run)(&Effort { rounds: row.in_ci, until: None, seed: 0 });
     println!("{:<13} {tally}   {}", row.name, row.fault);
+    if let Some(why) = &tally.not_run {
+        crate::not_run(&format!("{}: {why}", row.name));
+    }
     let harm: Vec<_> = tally.lost.iter().chain(&tally.wrong).map(String::as_str).collect();
     assert!(tally.is_clean(), "{}", harm.join("\n\n"));
     assert!(tally.injected > 0 || tally.not_run.is_some(), "{} injected nothing", row.name);

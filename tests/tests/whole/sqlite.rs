@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use tests::abide::{Answer, Life, boot, example, place, root, send, verify};
+use tests::not_run;
 use tests::sim::random::Random;
 
 const STATEMENTS: usize = 2_000;
@@ -196,7 +197,7 @@ fn two_thousand_statements_with_kills_are_as_without_and_as_in_native_sqlite() {
     }
     match native(&script) {
         Some(native) => assert!(dump == native, "{}", first_difference(&dump, &native)),
-        None => println!("NOT RUN: comparison with native SQLite (no sqlite3)"),
+        None => not_run("comparison with native SQLite (no sqlite3)"),
     }
 }
 
