@@ -176,13 +176,16 @@ fn a_copied_counter_counts_on() {
     let copy = place.path().join("copy");
     let _ = run(["copy".as_ref(), machine.as_os_str(), copy.as_os_str()]).ok();
     assert_eq!(life.stop().0.status.code(), Some(0));
-    let counted = log(&copy, 0).iter().filter(|record| record["input"]["kind"] == "answer").count();
+    let records = log(&copy, 0);
+    let counted = records.iter().filter(|record| record["input"]["kind"] == "answer").count();
     assert!(counted >= 10);
+    // Lines of the last moments before the copy, which are not logged as shown, come again; a line and its effect have the same number.
+    let shown = records.iter().filter_map(|record| record["effects"].as_array()).flatten();
+    let shown = shown.filter_map(|effect| effect.as_u64()).max().unwrap_or(0);
     let mut life = Life::start(&copy);
     let first = life.line().unwrap();
     let _ = life.stop().0.ok();
-    let expected = [counted, counted + 1].map(|number| format!("counter is at {number}"));
-    assert!(expected.contains(&first), "{first} after {counted}");
+    assert_eq!(first, format!("counter is at {}", shown + 1));
     let _ = verify(&copy);
 }
 
