@@ -1,8 +1,9 @@
 //! The command line, declared once: help, completions, manual pages and docs/cli.md are made from it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use seed::Seq;
 
 /// A machine that never stops existing.
 #[derive(Debug, Parser)]
@@ -31,7 +32,7 @@ pub enum Command {
     Repl(Repl),
     /// Write a program, or a machine as it stands, to a seed file.
     Save(Save),
-    /// Show a seed, a machine's image, an object or a log record as text.
+    /// Show a seed, a program, a machine's image, an object or a log record as text.
     Show(Show),
     /// Show where a machine stands.
     Status(Status),
@@ -57,6 +58,40 @@ pub enum Command {
     Compile,
 }
 
+impl Command {
+    /// The machine that it reads or runs.
+    #[must_use]
+    pub fn machine(&self) -> Option<&Path> {
+        match self {
+            Self::Start(Start { machine, .. })
+            | Self::Send(Send { machine, .. })
+            | Self::Repl(Repl { machine })
+            | Self::Save(Save { source: machine, .. })
+            | Self::Status(Status { machine, .. })
+            | Self::Log(Log { machine, .. })
+            | Self::Copy(Copy { machine, .. }) => Some(machine),
+            Self::Show(show) => Some(show.point().0),
+            Self::Boot(_) | Self::Verify(_) | Self::Completions { .. } | Self::Man | Self::Reference => None,
+        }
+    }
+
+    /// Whether a program reads what it has to say.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        match self {
+            Self::Boot(Boot { json, .. })
+            | Self::Send(Send { json, .. })
+            | Self::Save(Save { json, .. })
+            | Self::Show(Show { json, .. })
+            | Self::Status(Status { json, .. })
+            | Self::Log(Log { json, .. })
+            | Self::Verify(Verify { json, .. })
+            | Self::Copy(Copy { json, .. }) => *json,
+            Self::Start(_) | Self::Repl(_) | Self::Completions { .. } | Self::Man | Self::Reference => false,
+        }
+    }
+}
+
 /// `abide boot`
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  abide boot --start ./counter examples/counter/counter.wat")]
@@ -68,6 +103,9 @@ pub struct Boot {
     /// Start it right away.
     #[arg(long)]
     pub start: bool,
+    /// Print one JSON object.
+    #[arg(long, conflicts_with = "start")]
+    pub json: bool,
     /// Grant a port that the seed asks for.
     #[arg(long, value_name = "PORT")]
     pub grant: Vec<String>,
@@ -149,21 +187,36 @@ pub struct Save {
     /// A limit for the module, such as step_cpu_ms=500; see docs/abi.md.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_limit)]
     pub limit: Vec<(String, u64)>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `abide show`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  abide show counter.seed\n  abide show ./notes            the image of its last checkpoint\n  abide show ./notes@41         the log record with seq 41\n  abide show ./notes 1e20..     an object, by the start of its id"
+    after_help = "Examples:\n  abide show counter.wat          a program, as a seed of it would have it\n  abide show counter.seed\n  abide show ./notes              the image of its last checkpoint\n  abide show ./notes@41           the log record with seq 41\n  abide show ./notes fa8c9152     an object: the first digits of its id, as status, show and log print them"
 )]
 pub struct Show {
-    /// A seed file, a machine, or a machine@seq.
+    /// A seed file, a program, a machine, or a machine@seq.
     pub thing: PathBuf,
-    /// The id of an object of the machine, or its start.
+    /// The id of an object of the machine, or its first digits.
     pub object: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+impl Show {
+    /// A machine's folder or a file, and the seq of `MACHINE@SEQ`, unless a path of the whole name exists.
+    #[must_use]
+    pub fn point(&self) -> (&Path, Option<Seq>) {
+        let split = self.thing.to_str().and_then(|text| text.rsplit_once('@'));
+        match split.and_then(|(machine, seq)| Some((Path::new(machine), seq.parse().ok()?))) {
+            Some((machine, seq)) if !self.thing.exists() => (machine, Some(Seq(seq))),
+            _ => (&self.thing, None),
+        }
+    }
 }
 
 /// `abide status`
@@ -179,13 +232,18 @@ pub struct Status {
 
 /// `abide log`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  abide log ./notes --since 100\n  abide log ./notes --follow --json | jq .kind")]
+#[command(
+    after_help = "Examples:\n  abide log ./notes --last 20\n  abide log ./notes --since 100\n  abide log ./notes --follow --json | jq .kind"
+)]
 pub struct Log {
     /// The machine.
     pub machine: PathBuf,
     /// Start with this seq.
     #[arg(long, value_name = "SEQ", default_value_t = 0)]
     pub since: u64,
+    /// Start with the last so many.
+    #[arg(long, value_name = "RECORDS", conflicts_with = "since")]
+    pub last: Option<u64>,
     /// Go on as the log grows.
     #[arg(long)]
     pub follow: bool,
@@ -233,6 +291,9 @@ pub struct Copy {
     pub machine: PathBuf,
     /// The folder to make.
     pub to: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn parse_limit(text: &str) -> Result<(String, u64), String> {

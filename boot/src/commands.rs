@@ -21,19 +21,19 @@ use crate::cli::Command;
 use crate::report::Failure;
 
 /// Runs a command.
-pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
+pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Boot(args) => boot::run(&args),
-        Command::Start(args) => start::run(&args),
-        Command::Send(args) => send::run(&args),
-        Command::Repl(args) => repl::run(&args),
-        Command::Save(args) => save::run(&args),
-        Command::Show(args) => show::run(&args),
-        Command::Status(args) => status::run(&args),
-        Command::Log(args) => log::run(&args),
-        Command::Verify(args) => verify::run(&args),
-        Command::Copy(args) => copy::run(&args),
-        Command::Completions { shell } => reference::completions(shell),
+        Command::Boot(args) => boot::run(args),
+        Command::Start(args) => start::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Repl(args) => repl::run(args),
+        Command::Save(args) => save::run(args),
+        Command::Show(args) => show::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Log(args) => log::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Copy(args) => copy::run(args),
+        Command::Completions { shell } => reference::completions(*shell),
         Command::Man => reference::man(),
         Command::Reference => reference::markdown(),
         Command::Compile => compile::run(),

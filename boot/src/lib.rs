@@ -32,8 +32,8 @@ pub fn main() -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
-    match commands::run(cli.command) {
+    match commands::run(&cli.command) {
         Ok(code) => code,
-        Err(failure) => failure.tell(),
+        Err(failure) => failure.tell(&cli.command),
     }
 }

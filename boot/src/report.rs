@@ -9,13 +9,18 @@ use std::process::ExitCode;
 use persist::folder::{FolderError, LockError};
 use persist::machine::MachineError;
 use persist::verify::Finding;
+use seed::Id;
+use serde_json::json;
 use thiserror::Error;
 use vm::body::BodyError;
 use vm::engine::CodeError;
 use vm::step_loop::{Fatal, Halt};
 
+use crate::cli::Command;
 use crate::control::NotStarted;
 use crate::driver::RunError;
+use crate::shown::JSON_VERSION;
+use crate::terminal::say;
 
 /// The exit code of a command that means nothing.
 pub const USAGE: u8 = 2;
@@ -144,6 +149,14 @@ pub enum Failure {
         /// What.
         what: String,
     },
+    /// A root that is recorded, and of which nothing is stored but what leads to it.
+    #[error("{root} is where {} stands, which is executed again at its next start and not stored yet", path.display())]
+    Unsaved {
+        /// The machine.
+        path: PathBuf,
+        /// The root.
+        root: Id,
+    },
     /// The operating system gave no randomness.
     #[error("the operating system gave no randomness")]
     Random(#[from] getrandom::Error),
@@ -245,20 +258,31 @@ impl Failure {
         }
     }
 
-    /// What to type next.
+    /// What to type next, of a command that was about a machine.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self, machine: Option<&Path>) -> Option<String> {
         match self {
             Self::Boot { source, .. } => match source.as_ref() {
                 Self::Halted(_) => Some("no machine was made; --limit NAME=VALUE gives its steps more".to_owned()),
                 source if source.is_damage() => None,
-                source => source.hint(),
+                source => source.hint(machine),
             },
             Self::Machine(MachineError::Folder(FolderError::Exists { path })) => {
                 Some(format!("abide start {}", path.display()))
             }
             Self::Machine(MachineError::Folder(FolderError::Missing { path })) => {
-                Some(format!("abide boot {} SEED makes a machine there", path.display()))
+                Some(match path.to_str().and_then(|path| path.rsplit_once('@')) {
+                    Some((machine, _)) if Path::new(machine).is_dir() => {
+                        format!("a point of {machine} can be given to abide show only")
+                    }
+                    _ => format!("abide boot {} SEED makes a machine there", path.display()),
+                })
+            }
+            Self::Machine(MachineError::Folder(FolderError::Create { path, source }))
+            | Self::Write { path, source }
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                path.parent().map(|parent| format!("mkdir -p {}", parent.display()))
             }
             Self::Machine(MachineError::Folder(FolderError::NotAMachine { .. })) => {
                 Some("a machine is a folder that abide boot made, or a copy of one".to_owned())
@@ -287,18 +311,32 @@ impl Failure {
             }
             Self::Environment { name, values, .. } => Some(format!("{name} is not set, or one of: {values}")),
             Self::Grant { .. } => Some(format!("ports of this version: {}", crate::ports::GIVEN.join(", "))),
-            _ if self.is_damage() => Some(
-                "abide verify --help; nothing was changed, and another copy of the machine can be started instead"
-                    .to_owned(),
-            ),
+            Self::Unsaved { path, .. } => Some(format!(
+                "abide show {0} shows its last checkpoint, abide save FILE {0} saves where it stands",
+                path.display()
+            )),
+            _ if self.is_damage() => {
+                let first = machine.map(|machine| format!("abide verify {} looks at all of it; ", machine.display()));
+                let rest = "nothing was changed, and another copy of the machine can be started instead";
+                Some(first.unwrap_or_default() + rest)
+            }
             _ => None,
         }
     }
 
-    /// Writes the failure for a person, and gives the exit code.
-    pub fn tell(&self) -> ExitCode {
+    /// Writes the failure of a command, for a person or a program, and gives the exit code.
+    pub fn tell(&self, command: &Command) -> ExitCode {
         if self.is_enough() {
             return ExitCode::SUCCESS;
+        }
+        let hint = self.hint(command.machine());
+        if command.is_json() {
+            let causes = causes(self);
+            say(&json!({
+                "v": JSON_VERSION, "error": causes[0], "causes": causes[1..], "hint": hint, "exit": self.exit_code(),
+            })
+            .to_string());
+            return ExitCode::from(self.exit_code());
         }
         let mut err = io::stderr().lock();
         let paint = Paint::of(&err);
@@ -308,7 +346,7 @@ impl Failure {
                 _ => writeln!(err, "  {} {text}", paint.dim("caused by:")),
             };
         }
-        if let Some(hint) = self.hint() {
+        if let Some(hint) = hint {
             let _ = writeln!(err, "  {} {hint}", paint.hint("hint:"));
         }
         ExitCode::from(self.exit_code())

@@ -51,25 +51,36 @@ pub fn read(path: &Path, terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
         terms.refuse_for(path)?;
         return Ok(bytes);
     }
-    let wasm = if bytes.starts_with(b"\0asm") {
-        bytes
+    program_pack(&module(path, bytes)?, terms)
+}
+
+/// The module that a file holds, as binary or as text.
+///
+/// # Errors
+/// If it holds none.
+pub fn module(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    if bytes.starts_with(b"\0asm") {
+        Ok(bytes)
     } else if path.extension().is_some_and(|extension| extension == "wat") {
         let failed = |mut source: wat::Error| {
             source.set_path(path);
             Failure::Wat { path: path.to_owned(), source }
         };
-        wat::parse_bytes(&bytes).map_err(failed)?.into_owned()
+        Ok(wat::parse_bytes(&bytes).map_err(failed)?.into_owned())
     } else {
-        return Err(Failure::NotASeed { path: path.to_owned() });
-    };
-    let genesis = terms.genesis.map(read_file).transpose()?.unwrap_or_default();
-    program_pack(&wasm, &genesis, terms)
+        Err(Failure::NotASeed { path: path.to_owned() })
+    }
 }
 
-fn program_pack(wasm: &[u8], genesis: &[u8], terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
+/// The seed of a module, as a pack.
+///
+/// # Errors
+/// If its genesis data cannot be read, or a limit is out of range.
+pub fn program_pack(wasm: &[u8], terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
+    let genesis = terms.genesis.map(read_file).transpose()?.unwrap_or_default();
     let mut shelf = Shelf(HashMap::new());
     let code = shelf.keep(encode_blob(wasm));
-    let genesis = shelf.keep(encode_blob(genesis));
+    let genesis = shelf.keep(encode_blob(&genesis));
     let mut asks = terms.asks.to_vec();
     asks.sort();
     asks.dedup();
@@ -92,7 +103,11 @@ fn limits(given: &[(String, u64)]) -> Result<Limits, Failure> {
     })
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+/// The bytes of a file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|source| Failure::Read { path: path.to_owned(), source })
 }
 

@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
-use seed::Seq;
+use persist::branch::Branch;
 use seed::cbor::Value;
-use seed::image::{FUNCREF_NULL, Global, Grant, Image, Program};
+use seed::image::{FUNCREF_NULL, Global, Grant, Image, Memory, Process, Program, Table};
 use seed::message::Input;
 use seed::record::{Batch, Record};
+use seed::{Id, Seq};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
+use vm::prepare::{MemoryState, StateMap, TableState};
 use vm::step_loop::AskerNews;
 
 /// The version of every JSON object that commands print.
@@ -261,7 +263,7 @@ pub(crate) fn image_text(image: &Image) -> String {
             Some(state) => {
                 for (index, memory) in state.memories.iter().enumerate() {
                     let root = memory.root.map_or_else(|| "all zero".to_owned(), |root| format!("{root:x}"));
-                    let _ = writeln!(text, "    memory {index}  {} KiB  {root}", memory.pages * 4);
+                    let _ = writeln!(text, "    memory {index}  {}  {root}", bytes(memory.pages * 4096));
                 }
                 for (index, global) in state.globals.iter().enumerate() {
                     let _ = writeln!(text, "    global {index}  {}", global_line(global));
@@ -297,6 +299,115 @@ fn global_line(global: &Global) -> String {
         Global::V128(bits) => format!("v128 {bits:#034x}"),
         Global::Funcref(FUNCREF_NULL) => "funcref null".to_owned(),
         Global::Funcref(index) => format!("funcref to function {index}"),
+    }
+}
+
+/// An image as JSON.
+pub(crate) fn image_json(image: &Image) -> Json {
+    json!({
+        "interface": image.interface, "code": format!("{:x}", image.code), "genesis": format!("{:x}", image.genesis),
+        "limits": limits_json(&image.limits), "grants": grants_json(&image.grants), "next_port": image.next_port.0,
+        "processes": image.processes.iter().map(process_json).collect::<Vec<_>>(),
+    })
+}
+
+fn process_json(process: &Process) -> Json {
+    let state = process.state.as_ref();
+    let (memories, globals, tables) = (
+        state.map_or(&[][..], |state| &state.memories),
+        state.map_or(&[][..], |state| &state.globals),
+        state.map_or(&[][..], |state| &state.tables),
+    );
+    let hex = |id: Option<Id>| id.map(|id| format!("{id:x}"));
+    let memory = |memory: &Memory| json!({ "bytes": memory.pages * 4096, "root": hex(memory.root) });
+    let table = |table: &Table| json!({ "elements": table.elements, "content": hex(Some(table.content)) });
+    let ledger = &process.ledger;
+    json!({
+        "booted": state.is_some(), "handover": hex(process.handover),
+        "memories": memories.iter().map(memory).collect::<Vec<_>>(),
+        "globals": globals.iter().map(global_json).collect::<Vec<_>>(),
+        "tables": tables.iter().map(table).collect::<Vec<_>>(),
+        "requests": hex(ledger.requests), "replies": hex(ledger.replies), "effects": hex(ledger.effects),
+        "outcomes": hex(ledger.outcomes), "next_reply": ledger.next_reply.0, "next_effect": ledger.next_effect.0,
+        "first_outcome": ledger.first_outcome, "next_outcome": ledger.next_outcome, "again": ledger.again,
+    })
+}
+
+/// Bits as hexadecimal digits: not every number in JSON is read as it was written.
+fn global_json(global: &Global) -> Json {
+    let (ty, bits) = match global {
+        Global::I32(bits) => ("i32", format!("{bits:08x}")),
+        Global::I64(bits) => ("i64", format!("{bits:016x}")),
+        Global::F32(bits) => ("f32", format!("{bits:08x}")),
+        Global::F64(bits) => ("f64", format!("{bits:016x}")),
+        Global::V128(bits) => ("v128", format!("{bits:032x}")),
+        Global::Funcref(FUNCREF_NULL) => return json!({ "type": "funcref", "function": null }),
+        Global::Funcref(index) => return json!({ "type": "funcref", "function": index }),
+    };
+    json!({ "type": ty, "bits": bits })
+}
+
+/// A program as JSON.
+pub(crate) fn program_json(program: &Program) -> Json {
+    json!({
+        "interface": program.interface, "code": format!("{:x}", program.code),
+        "genesis": format!("{:x}", program.genesis), "limits": limits_json(&program.limits), "asks": program.asks,
+    })
+}
+
+/// What a module's state is made of, as lines of text.
+pub(crate) fn state_text(state: &StateMap) -> String {
+    let mut text = String::new();
+    for memory in &state.memories {
+        let max = memory.pages_max.map_or_else(String::new, |pages| format!(" to {}", bytes(u64::from(pages) << 16)));
+        let _ = writeln!(text, "  memory {}  {}{max}", memory.index, bytes(u64::from(memory.pages_min) << 16));
+    }
+    for table in &state.tables {
+        let max = table.elements_max.map_or_else(String::new, |elements| format!(" to {elements}"));
+        let _ = writeln!(text, "  table {}   {}{max} elements", table.index, table.elements_min);
+    }
+    let _ = writeln!(text, "  globals   {} that can change", state.globals.len());
+    text
+}
+
+/// What a module's state is made of, as JSON.
+pub(crate) fn state_json(state: &StateMap) -> Json {
+    let memory = |memory: &MemoryState| {
+        let max = memory.pages_max.map(|pages| u64::from(pages) << 16);
+        json!({ "index": memory.index, "bytes_min": u64::from(memory.pages_min) << 16, "bytes_max": max })
+    };
+    let table = |table: &TableState| json!({ "index": table.index, "elements_min": table.elements_min, "elements_max": table.elements_max });
+    json!({
+        "memories": state.memories.iter().map(memory).collect::<Vec<_>>(),
+        "tables": state.tables.iter().map(table).collect::<Vec<_>>(), "globals": state.globals.len(),
+    })
+}
+
+/// Where a machine that was made stands.
+pub(crate) fn standing_json(branch: &Branch) -> Json {
+    json!({
+        "v": JSON_VERSION, "machine": hex(&branch.epoch.machine), "end": branch.end.0,
+        "root": format!("{:x}", branch.root),
+    })
+}
+
+/// So many of something.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    let end = match (number, noun.strip_suffix('y')) {
+        (1, _) => return format!("1 {noun}"),
+        (_, Some(stem)) => return format!("{number} {stem}ies"),
+        _ => "s",
+    };
+    format!("{number} {noun}{end}")
+}
+
+/// A number of bytes for people.
+pub(crate) fn bytes(number: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    match number {
+        0..MIB => format!("{} KiB", number >> 10),
+        _ if number < 100 * MIB && number % MIB != 0 => format!("{}.{} MiB", number / MIB, number % MIB * 10 / MIB),
+        _ => format!("{} MiB", number / MIB),
     }
 }
 
@@ -357,6 +468,14 @@ mod tests {
         assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(time(951_782_400_000_000_000), "2000-02-29T00:00:00.000Z");
         assert_eq!(time(1_795_219_200_123_000_000), "2026-11-21T00:00:00.123Z");
+    }
+
+    #[test]
+    fn numbers_read_as_so_many_of_something() {
+        assert_eq!([0, 1, 2].map(|number| count(number, "reply")), ["0 replies", "1 reply", "2 replies"]);
+        assert_eq!([1, 21].map(|number| count(number, "record")), ["1 record", "21 records"]);
+        let shown = [0, 65_536, 1 << 20, 3 << 19, (200 << 20) + 5, 4 << 30].map(bytes);
+        assert_eq!(shown, ["0 KiB", "64 KiB", "1 MiB", "1.5 MiB", "200 MiB", "4096 MiB"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `abide boot`: a folder that is a machine, or nothing at all.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -20,6 +21,7 @@ use crate::injection::{Side, at_commit};
 use crate::ports;
 use crate::report::{Failure, Paint};
 use crate::seeds::{self, SEED_BYTES_MAX, Terms};
+use crate::shown;
 use crate::terminal::{Progress, say};
 
 pub(crate) fn run(args: &Boot) -> Result<ExitCode, Failure> {
@@ -27,6 +29,10 @@ pub(crate) fn run(args: &Boot) -> Result<ExitCode, Failure> {
         boot(args).map_err(|source| Failure::Boot { path: args.machine.clone(), source: Box::new(source) })?;
     if args.start {
         return start::start(machine, args.run);
+    }
+    if args.json {
+        writeln!(io::stdout(), "{}", shown::standing_json(machine.branch()))?;
+        return Ok(ExitCode::SUCCESS);
     }
     let paint = Paint::of(&std::io::stderr());
     let shown = args.machine.display().to_string();

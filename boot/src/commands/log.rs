@@ -18,7 +18,7 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &Log) -> Result<ExitCode, Failure> {
     let mut reading = Reading::open(&args.machine)?;
-    let mut next = Seq(args.since);
+    let mut next = Seq(args.last.map_or(args.since, |last| reading.branch().end.0.saturating_sub(last)));
     loop {
         print_from(&reading, next, args.json)?;
         next = next.max(reading.branch().end);

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use persist::machine::{Machine, Reading};
-use seed::object::{Link, Objects};
-use seed::{Domain, pack};
+use seed::object::Objects;
+use seed::{Domain, Id, pack};
+use serde_json::json;
 
 use super::session;
 use crate::cli::Save;
@@ -16,6 +17,7 @@ use crate::driver::Running;
 use crate::ports::console::Target;
 use crate::report::{Failure, Paint};
 use crate::seeds::{self, SEED_BYTES_MAX, Terms};
+use crate::shown;
 use crate::terminal::{Progress, say};
 
 pub(crate) fn run(args: &Save) -> Result<ExitCode, Failure> {
@@ -24,17 +26,25 @@ pub(crate) fn run(args: &Save) -> Result<ExitCode, Failure> {
     }
     let progress = Progress::of(format!("saving {}", args.source.display()));
     let terms = Terms { genesis: args.genesis.as_deref(), asks: &args.ask, limits: &args.limit };
-    if args.source.is_dir() {
+    let root = if args.source.is_dir() {
         terms.refuse_for(&args.source)?;
-        save_machine(&args.source, &args.seed)?;
+        save_machine(&args.source, &args.seed)?
     } else {
         let seed = seeds::read(&args.source, &terms)?;
         // Perhaps a seed file that somebody else wrote: what is saved can be booted from.
-        pack::read(&seed, SEED_BYTES_MAX, &|_| false, &mut |_, _| Ok(()))
+        let (_, root) = pack::read(&seed, SEED_BYTES_MAX, &|_| false, &mut |_, _| Ok(()))
             .map_err(|source| Failure::Unpack { path: args.source.clone(), source })?;
         write(&args.seed, &mut |out| out.write_all(&seed).map_err(Into::into))?;
-    }
+        root
+    };
     drop(progress);
+    if args.json {
+        let read = |source| Failure::Read { path: args.seed.clone(), source };
+        let bytes = std::fs::metadata(&args.seed).map_err(read)?.len();
+        let json = json!({ "v": shown::JSON_VERSION, "root": format!("{root:x}"), "bytes": bytes });
+        writeln!(std::io::stdout(), "{json}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let shown = args.seed.display().to_string();
     say(&format!("saved {}; next: abide boot MACHINE {shown}", Paint::of(&std::io::stderr()).strong(&shown)));
     Ok(ExitCode::SUCCESS)
@@ -58,10 +68,10 @@ fn spare(seed: &Path, source: &Path) -> Result<(), Failure> {
 }
 
 /// What stands at the last checkpoint is saved as it is; what came after is first executed again in a copy, and checkpointed there.
-fn save_machine(source: &Path, seed: &Path) -> Result<(), Failure> {
+fn save_machine(source: &Path, seed: &Path) -> Result<Id, Failure> {
     let reading = Reading::open(source)?;
     if reading.branch().checkpoint.end == reading.branch().end {
-        return write_pack(seed, (Domain::Object, reading.branch().root), &reading.objects());
+        return write_pack(seed, reading.branch().root, &reading.objects());
     }
     let place = std::path::absolute(seed).map_err(|source| Failure::Write { path: seed.to_owned(), source })?;
     let name = format!(".abide-save-{:016x}", u64::from_le_bytes(random()?));
@@ -70,7 +80,7 @@ fn save_machine(source: &Path, seed: &Path) -> Result<(), Failure> {
     drop(reading);
     checkpoint(&scratch.0)?;
     let copy = Reading::open(&scratch.0)?;
-    write_pack(seed, (Domain::Object, copy.branch().root), &copy.objects())
+    write_pack(seed, copy.branch().root, &copy.objects())
 }
 
 /// Executes again what came after the last checkpoint of a machine, and makes one at its end.
@@ -80,8 +90,9 @@ fn checkpoint(path: &Path) -> Result<(), Failure> {
     session::code(running.wait()?).map(drop)
 }
 
-fn write_pack(path: &Path, root: Link, objects: &dyn Objects) -> Result<(), Failure> {
-    write(path, &mut |out| pack::write(root, objects, &|_| false, out).map(drop))
+fn write_pack(path: &Path, root: Id, objects: &dyn Objects) -> Result<Id, Failure> {
+    write(path, &mut |out| pack::write((Domain::Object, root), objects, &|_| false, out).map(drop))?;
+    Ok(root)
 }
 
 type Fill<'a> = &'a mut dyn FnMut(&mut dyn Write) -> Result<(), pack::WriteError>;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use persist::journal::{Start, each_batch};
@@ -14,20 +14,23 @@ use seed::object::{self, decode_blob, links};
 use seed::record::Record;
 use seed::{Domain, Id, Seq, pack};
 use serde_json::{Value as Json, json};
+use vm::body::BodyError;
+use vm::prepare::prepare;
 
+use super::hosted::last;
 use crate::cli::Show;
 use crate::report::Failure;
-use crate::seeds::SEED_BYTES_MAX;
+use crate::seeds::{self, SEED_BYTES_MAX, Terms};
 use crate::shown;
 
 pub(crate) fn run(args: &Show) -> Result<ExitCode, Failure> {
-    let (text, json) = match split_point(&args.thing) {
-        (path, Some(seq)) => show_record(&path, seq)?,
+    let (text, json) = match args.point() {
+        (path, Some(seq)) => show_record(path, seq)?,
         (path, None) if path.is_dir() => match &args.object {
-            Some(id) => show_object(&path, id)?,
-            None => show_machine(&path)?,
+            Some(id) => show_object(path, id)?,
+            None => show_machine(path)?,
         },
-        (path, None) => show_seed(&path)?,
+        (path, None) => show_file(path)?,
     };
     let mut out = io::stdout().lock();
     if args.json {
@@ -36,16 +39,6 @@ pub(crate) fn run(args: &Show) -> Result<ExitCode, Failure> {
         write!(out, "{text}")?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A point `MACHINE@SEQ`, unless a path of the whole name exists.
-fn split_point(thing: &Path) -> (PathBuf, Option<Seq>) {
-    let whole = (thing.to_owned(), None);
-    if thing.exists() {
-        return whole;
-    }
-    let Some((machine, seq)) = thing.to_str().and_then(|text| text.rsplit_once('@')) else { return whole };
-    seq.parse().map_or(whole, |seq| (PathBuf::from(machine), Some(Seq(seq))))
 }
 
 fn show_record(path: &Path, seq: Seq) -> Result<(String, Json), Failure> {
@@ -67,7 +60,7 @@ fn show_record(path: &Path, seq: Seq) -> Result<(String, Json), Failure> {
         ControlFlow::Break(())
     })?;
     shown.ok_or_else(|| Failure::NotFound {
-        what: format!("{} has no record with seq {seq}; it ends before seq {}", path.display(), reading.branch().end),
+        what: format!("{} has no record with seq {seq}; its last is {}", path.display(), last(reading.branch().end)),
     })
 }
 
@@ -84,22 +77,33 @@ fn show_machine(path: &Path) -> Result<(String, Json), Failure> {
     let bytes = load(reading.store(), Domain::Object, &checkpoint.root)?;
     let (text, json) = describe(Domain::Object, &checkpoint.root, &bytes);
     let behind = reading.branch().end.0 - checkpoint.end.0;
+    let seq = last(checkpoint.end);
     let note = match behind {
-        0 => format!("{} at seq {}\n", path.display(), checkpoint.end),
-        _ => format!("{} at its checkpoint before seq {}, {behind} records ago\n", path.display(), checkpoint.end),
+        0 => format!("{} at seq {seq}\n", path.display()),
+        _ => format!("{} at its checkpoint of seq {seq}, {} ago\n", path.display(), shown::count(behind, "record")),
     };
     Ok((note + &text, json))
 }
 
-fn show_seed(path: &Path) -> Result<(String, Json), Failure> {
-    let bytes = std::fs::read(path).map_err(|source| Failure::Read { path: path.to_owned(), source })?;
-    if !pack::is_pack(&bytes) {
-        return Err(Failure::NotASeed { path: path.to_owned() });
+fn show_file(path: &Path) -> Result<(String, Json), Failure> {
+    let bytes = seeds::read_file(path)?;
+    if pack::is_pack(&bytes) {
+        return show_pack(path, &format!("seed {}", path.display()), &bytes);
     }
+    let wasm = seeds::module(path, bytes)?;
+    let state = prepare(&wasm).map_err(|refusal| BodyError::Code(refusal.into()))?.state;
+    let (text, json) = show_pack(path, "as a seed", &seeds::program_pack(&wasm, &Terms::default())?)?;
+    let shown = path.display();
+    let header = format!("{shown}: {} bytes of WebAssembly that can be a machine\n", wasm.len());
+    let next = format!("next: abide boot MACHINE {shown}\n");
+    Ok((header + &shown::state_text(&state) + &text + &next, with(json, "state", shown::state_json(&state))))
+}
+
+fn show_pack(path: &Path, what: &str, bytes: &[u8]) -> Result<(String, Json), Failure> {
     let mut count = 0_u64;
     let mut total = 0_u64;
     let mut last = Vec::new();
-    let root = pack::read(&bytes, SEED_BYTES_MAX, &|_| false, &mut |_, object| {
+    let root = pack::read(bytes, SEED_BYTES_MAX, &|_| false, &mut |_, object| {
         count += 1;
         total += object.len() as u64;
         last = object;
@@ -107,20 +111,21 @@ fn show_seed(path: &Path) -> Result<(String, Json), Failure> {
     });
     let (domain, id) = root.map_err(|source| Failure::Unpack { path: path.to_owned(), source })?;
     let (text, json) = describe(domain, &id, &last);
-    Ok((format!("seed {}: {count} objects, {total} bytes, {} packed\n{text}", path.display(), bytes.len()), json))
+    Ok((format!("{what}: {count} objects, {total} bytes, {} packed\n{text}", bytes.len()), json))
 }
 
 /// An object whose id starts with some digits.
 fn show_object(path: &Path, start: &str) -> Result<(String, Json), Failure> {
     let start = start.trim_end_matches('.').to_ascii_lowercase();
     let reading = Reading::open(path)?;
+    // Whole, or without what says how it was hashed: as it is shown where it is short.
+    let is_start = |id: &Id| [format!("{id:x}"), shown::hex(id.digest())].iter().any(|id| id.starts_with(&start));
     let mut found: Vec<(Id, Domain)> = Vec::new();
     reading
         .store()
         .scan(Table::Objects, &[], &mut |key, frame| {
             if let (Some(id), Some(domain)) = (Id::from_bytes(key), domain_of(frame)) {
-                let whole = format!("{id:x}");
-                if whole.starts_with(&start) || shown::hex(id.digest()).starts_with(&start) {
+                if is_start(&id) {
                     found.push((id, domain));
                 }
             }
@@ -131,6 +136,9 @@ fn show_object(path: &Path, start: &str) -> Result<(String, Json), Failure> {
         [(id, domain)] => {
             let bytes = load(reading.store(), *domain, id)?;
             Ok(describe(*domain, id, &bytes))
+        }
+        [] if is_start(&reading.branch().root) => {
+            Err(Failure::Unsaved { path: path.to_owned(), root: reading.branch().root })
         }
         [] => Err(Failure::NotFound { what: format!("{} has no object {start}", path.display()) }),
         _ => Err(Failure::NotFound { what: format!("{start} is the start of more than one object; give more digits") }),
@@ -146,10 +154,10 @@ fn describe(domain: Domain, id: &Id, bytes: &[u8]) -> (String, Json) {
         "links": linked.iter().map(|(_, id)| format!("{id:x}")).collect::<Vec<_>>(),
     });
     if let Ok(image) = Image::decode(bytes) {
-        return (shown::image_text(&image), with(json, "image", image_json(&image)));
+        return (shown::image_text(&image), with(json, "image", shown::image_json(&image)));
     }
     if let Ok(program) = Program::decode(bytes) {
-        return (shown::program_text(&program), json);
+        return (shown::program_text(&program), with(json, "program", shown::program_json(&program)));
     }
     let mut text = format!("{} {id:x}, {} bytes\n", format!("{domain:?}").to_lowercase(), bytes.len());
     if domain == Domain::Object
@@ -166,31 +174,6 @@ fn describe(domain: Domain, id: &Id, bytes: &[u8]) -> (String, Json) {
         }
     }
     (text, json)
-}
-
-fn image_json(image: &Image) -> Json {
-    let processes: Vec<Json> = image
-        .processes
-        .iter()
-        .map(|process| {
-            let memories = process.state.iter().flat_map(|state| &state.memories);
-            json!({
-                "booted": process.state.is_some(),
-                "memories": memories.map(|memory| json!({
-                    "bytes": memory.pages * 4096, "root": memory.root.map(|root| format!("{root:x}")),
-                })).collect::<Vec<_>>(),
-                "next_reply": process.ledger.next_reply.0,
-                "next_effect": process.ledger.next_effect.0,
-                "again": process.ledger.again,
-            })
-        })
-        .collect();
-    json!({
-        "interface": image.interface, "code": format!("{:x}", image.code), "genesis": format!("{:x}", image.genesis),
-        "limits": shown::limits_json(&image.limits),
-        "grants": image.grants.iter().map(|grant| json!({ "port": grant.port.0, "name": grant.name })).collect::<Vec<_>>(),
-        "processes": processes,
-    })
 }
 
 fn with(mut json: Json, name: &str, value: Json) -> Json {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use persist::branch::Branch;
 use persist::folder::{Folder, Holder, Lock};
 use persist::machine::{MachineError, Reading};
 use persist::objects::load;
@@ -14,6 +15,7 @@ use seed::image::Image;
 use serde_json::json;
 use vm::ledger::Ledger;
 
+use super::hosted::last;
 use super::session;
 use crate::cli::Status;
 use crate::control::Client;
@@ -89,9 +91,9 @@ pub(crate) fn run(args: &Status) -> Result<ExitCode, Failure> {
             &shown::hex(&branch.epoch.incarnation)[..16]
         ),
     );
-    text += &row("durable", format!("seq {} at {}", branch.end.0.saturating_sub(1), shown::time(branch.time.0)));
+    text += &row("durable", format!("seq {} at {}", last(branch.end), shown::time(branch.time.0)));
     text += &row("root", format!("{:x}", branch.root));
-    text += &row("checkpoint", format!("before seq {}, root {}", branch.checkpoint.end, branch.checkpoint.root));
+    text += &row("checkpoint", checkpoint(branch));
     text += &row(
         "epoch",
         format!(
@@ -104,10 +106,16 @@ pub(crate) fn run(args: &Status) -> Result<ExitCode, Failure> {
     }
     text += &row(
         "open",
-        format!("{requests} requests, {replies} replies owed, {effects} effects undelivered (at the checkpoint)"),
+        format!(
+            "{}, {} owed, {} undelivered (at the checkpoint)",
+            shown::count(requests, "request"),
+            shown::count(replies, "reply"),
+            shown::count(effects, "effect")
+        ),
     );
-    text += &row("memory", format!("{} KiB", memory / 1024));
-    text += &row("store", format!("{} KiB, {} KiB of them in use", usage.file_bytes / 1024, usage.used_bytes / 1024));
+    text += &row("memory", shown::bytes(memory));
+    text +=
+        &row("store", format!("{}, {} of it in use", shown::bytes(usage.file_bytes), shown::bytes(usage.used_bytes)));
     text += &row("grants", image.grants.iter().map(|grant| grant.name.as_str()).collect::<Vec<_>>().join(" "));
     text += &row(
         "tracker",
@@ -119,6 +127,15 @@ pub(crate) fn run(args: &Status) -> Result<ExitCode, Failure> {
     );
     write!(out, "{text}")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the last checkpoint is, and how much comes after it.
+fn checkpoint(branch: &Branch) -> String {
+    let at = format!("seq {}, root {}", last(branch.checkpoint.end), branch.checkpoint.root);
+    match branch.end.0 - branch.checkpoint.end.0 {
+        0 => at,
+        behind => format!("{at}; {} since", shown::count(behind, "record")),
+    }
 }
 
 /// Who has the machine, and what it says.

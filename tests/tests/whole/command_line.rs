@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tests::abide::{
     Life, OnTerminal, Ran, abide, boot, copy_folder, example, finish, log, place, root, send, status, wait,
 };
+use tests::not_run;
 
 /// Runs `abide` in a folder, so that paths in what it says are short.
 fn here(folder: &Path, args: &[&str]) -> Ran {
@@ -51,10 +52,11 @@ fn errors_say_what_was_attempted_why_it_failed_and_what_to_type_next() {
     let Specimens { place, end, newer_end } = specimens();
     let older = format!("error: the store of older ends at seq {end}, but seq {newer_end} was acknowledged\n");
     let whole = fs::metadata(place.path().join("n/data.mdb")).unwrap().len();
-    let damage =
-        "  hint: abide verify --help; nothing was changed, and another copy of the machine can be started instead\n";
+    let rest = "nothing was changed, and another copy of the machine can be started instead\n";
+    let damage = |machine: &str| format!("  hint: abide verify {machine} looks at all of it; {rest}");
+    let counter = example("counter/counter.wat");
     let commands = "commands are: put KEY TEXT, get KEY, del KEY, list, count";
-    let cases: [(&[&str], i32, &str); 20] = [
+    let cases: [(&[&str], i32, &str); 23] = [
         (&["status", "m"], 1, "error: there is no machine m\n  hint: abide boot m SEED makes a machine there\n"),
         (
             &["log", "text.txt"],
@@ -80,9 +82,24 @@ fn errors_say_what_was_attempted_why_it_failed_and_what_to_type_next() {
         (
             &["save", "no/such/x.seed", "n"],
             1,
-            "error: writing no/such/x.seed failed\n  caused by: No such file or directory (os error 2)\n",
+            "error: writing no/such/x.seed failed\n  caused by: No such file or directory (os error 2)\n  hint: mkdir -p no/such\n",
         ),
-        (&["show", "n@99"], 1, &format!("error: n has no record with seq 99; it ends before seq {end}\n")),
+        (
+            &["boot", "no/such/m", "bad.wat"],
+            1,
+            "error: booting no/such/m failed\n  caused by: bad.wat is not WebAssembly text\n  caused by: expected `)`\n     --> bad.wat:1:14\n      |\n    1 | (module (func\n      |              ^\n",
+        ),
+        (
+            &["boot", "no/such/m", counter.to_str().unwrap()],
+            1,
+            "error: booting no/such/m failed\n  caused by: cannot create machine no/such/m\n  caused by: No such file or directory (os error 2)\n  hint: mkdir -p no/such\n",
+        ),
+        (
+            &["status", "n@5"],
+            1,
+            "error: there is no machine n@5\n  hint: a point of n can be given to abide show only\n",
+        ),
+        (&["show", "n@99"], 1, &format!("error: n has no record with seq 99; its last is {}\n", end - 1)),
         (&["send", "n", "what"], 1, &format!("error: the machine refused: code 64: {commands}\n")),
         (
             &["send", "n", "test trap"],
@@ -97,17 +114,18 @@ fn errors_say_what_was_attempted_why_it_failed_and_what_to_type_next() {
             "error: text.txt is neither a seed nor a WebAssembly module\n  hint: a seed is a .seed file, a .wasm module or .wat text\n",
         ),
         (&["start", "newer"], 1, "error: machine newer has format version 2, this version reads up to 1\n"),
-        (&["start", "damaged"], 3, &format!("error: damaged/abide is damaged\n{damage}")),
-        (&["verify", "headless"], 3, &format!("error: headless/head is missing\n{damage}")),
+        (&["start", "damaged"], 3, &format!("error: damaged/abide is damaged\n{}", damage("damaged"))),
+        (&["verify", "headless"], 3, &format!("error: headless/head is missing\n  hint: {rest}")),
         (
             &["status", "cut"],
             3,
             &format!(
-                "error: cannot open the store of cut\n  caused by: the store is damaged\n  caused by: data.mdb has 20000 bytes and should have {whole}\n{damage}"
+                "error: cannot open the store of cut\n  caused by: the store is damaged\n  caused by: data.mdb has 20000 bytes and should have {whole}\n{}",
+                damage("cut")
             ),
         ),
-        (&["send", "older", "list"], 3, &format!("{older}{damage}")),
-        (&["repl", "older"], 3, &format!("{older}{damage}")),
+        (&["send", "older", "list"], 3, &format!("{older}{}", damage("older"))),
+        (&["repl", "older"], 3, &format!("{older}{}", damage("older"))),
         (&["save", "m.seed", "n", "--ask", "clock"], 1, "error: n has its own list of ports to ask for already\n"),
     ];
     for (args, code, expected) in cases {
@@ -181,7 +199,13 @@ fn json_lines_parse_and_carry_their_version() {
     let _ = here(place.path(), &["save", "n.seed", "n"]).ok();
     assert_eq!(send(&machine, "put milk two"), "ok");
     let object = here(place.path(), &["show", "n", "--json"]).json()["id"].as_str().unwrap()[..12].to_owned();
-    let commands: [&[&str]; 9] = [
+    let wat = example("counter/counter.wat");
+    let commands: [&[&str]; 14] = [
+        &["boot", "m", "n.seed"],
+        &["copy", "n", "copy"],
+        &["save", "n.seed", "n"],
+        &["save", "m.seed", wat.to_str().unwrap()],
+        &["show", wat.to_str().unwrap()],
         &["status", "n"],
         &["log", "n"],
         &["verify", "n", "--replay"],
@@ -200,6 +224,27 @@ fn json_lines_parse_and_carry_their_version() {
             assert_eq!(json["v"], 1, "{args:?}: {line}");
         }
     }
+    let program = here(place.path(), &["show", "m.seed", "--json"]).json()["program"].clone();
+    assert_eq!((&program["interface"], &program["limits"]["step_cpu_ms"]), (&1.into(), &10_000.into()));
+    assert_eq!(program["asks"], Json::Array(Vec::new()));
+    let shown = here(place.path(), &["show", wat.to_str().unwrap(), "--json"]).json();
+    assert_eq!((&shown["program"], &shown["state"]["memories"][0]["bytes_min"]), (&program, &131_072.into()));
+    let process = here(place.path(), &["show", "n", "--json"]).json()["image"]["processes"][0].clone();
+    assert_eq!((&process["globals"][0]["type"], &process["requests"]), (&"i32".into(), &Json::Null));
+    assert!(process["globals"][0]["bits"].as_str().is_some_and(|bits| bits.len() == 8), "{process}");
+    let copied = here(place.path(), &["status", "copy", "--json"]).json();
+    assert_eq!(copied["machine"], status(&machine)["machine"]);
+
+    let failed = here(place.path(), &["boot", "m", "n.seed", "--json"]);
+    assert!(failed.out.is_empty(), "{failed}");
+    let error: Json = serde_json::from_str(&failed.fails(1)).unwrap();
+    let expected = serde_json::json!({
+        "v": 1, "error": "booting m failed", "causes": ["m exists already"], "hint": "abide start m", "exit": 1,
+    });
+    assert_eq!(error, expected);
+    fs::remove_file(place.path().join("m/head")).unwrap();
+    let error: Json = serde_json::from_str(&here(place.path(), &["verify", "m", "--json"]).fails(3)).unwrap();
+    assert_eq!((&error["error"], &error["exit"]), (&"m/head is missing".into(), &3.into()));
     let answer = here(place.path(), &["send", "n", "list", "--json"]).json();
     assert_eq!((&answer["ok"], &answer["parts"][0]["text"]), (&Json::Bool(true), &"milk two".into()));
     let refused = here(place.path(), &["send", "n", "what", "--json"]);
@@ -219,6 +264,10 @@ fn a_log_can_be_read_from_a_seq_on_and_followed() {
     assert_eq!(seqs, Vec::from_iter(0..whole.len() as u64));
     for since in 0..=whole.len() + 1 {
         assert_eq!(log(&machine, since as u64), whole[since.min(whole.len())..]);
+    }
+    for last in 0..=whole.len() + 1 {
+        let shown = here(place.path(), &["log", "n", "--last", &last.to_string()]).ok();
+        assert_eq!(shown.lines().count(), last.min(whole.len()));
     }
     let lines = here(place.path(), &["log", "n"]).ok();
     assert_eq!(lines.lines().count(), whole.len());
@@ -297,6 +346,86 @@ fn a_seed_is_written_over_nothing_but_a_seed() {
     assert_ne!(fs::read(at("n.seed")).unwrap(), first);
     let _ = here(place.path(), &["save", "--force", "thesis.tex", "n"]).ok();
     assert_eq!(fs::read(at("thesis.tex")).unwrap(), fs::read(at("n.seed")).unwrap());
+}
+
+/// `show` used to say of a module that it was neither a seed nor a module.
+#[test]
+fn show_takes_whatever_other_commands_print() {
+    let place = place();
+    let show = |args: &[&str]| here(place.path(), &[&["show"], args].concat());
+    fs::copy(example("counter/counter.wat"), place.path().join("c.wat")).unwrap();
+    let shown = show(&["c.wat"]).ok();
+    assert!(shown.starts_with("c.wat: ") && shown.ends_with("\nnext: abide boot MACHINE c.wat\n"), "{shown}");
+    for line in [
+        "\n  memory 0  128 KiB\n",
+        "\nas a seed: 3 objects, ",
+        "\n  interface 1\n",
+        "step_cpu_ms=10000",
+        "  asks for  no further ports\n",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    fs::write(place.path().join("clock.wat"), r#"(module (import "env" "now" (func)))"#).unwrap();
+    assert!(show(&["clock.wat"]).fails(1).ends_with("  hint: docs/abi.md says what a machine is\n"));
+
+    // An id is taken as it is shown: short, whole, cut off, or in capitals.
+    let ran = here(place.path(), &["boot", "c", "c.wat"]);
+    let short = ran.err.split(" at root ").nth(1).unwrap()[..8].to_owned();
+    let whole = root(&place.path().join("c"));
+    let image = show(&["c", &short]).ok();
+    assert!(image.starts_with(&format!("image {whole}\n")), "{image}");
+    for id in [&whole, &whole[..12], &format!("{}..", &whole[..12]), &short.to_uppercase()] {
+        assert_eq!(show(&["c", id]).ok(), image);
+    }
+    live_and_be_killed(&place.path().join("c"));
+    let whole = root(&place.path().join("c"));
+    let expected = "where c stands, which is executed again at its next start and not stored yet\n  hint: abide show c shows its last checkpoint, abide save FILE c saves where it stands\n";
+    assert!(show(&["c", &whole]).fails(1).ends_with(expected));
+}
+
+#[test]
+fn status_counts_and_measures_in_words() {
+    let place = place();
+    boot(&place.path().join("c"), &example("counter/counter.wat"), &[]);
+    live_and_be_killed(&place.path().join("c"));
+    let text = here(place.path(), &["status", "c"]).ok();
+    let stands = status(&place.path().join("c"));
+    let [end, checkpoint] = [&stands["end"], &stands["checkpoint"]["end"]].map(|end| end.as_u64().unwrap());
+    let plural = if end - checkpoint == 1 { "" } else { "s" };
+    let since = format!("; {} record{plural} since\n", end - checkpoint);
+    let at = format!("checkpoint   seq {}, root ", checkpoint - 1);
+    let open = "open         1 request, 0 replies owed, 0 effects undelivered (at the checkpoint)\n";
+    for words in [at.as_str(), &since, open] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+/// Runs a counter until something has happened since its last checkpoint, and kills it.
+fn live_and_be_killed(machine: &Path) {
+    let life = Life::start(machine);
+    while status(machine)["end"] == status(machine)["checkpoint"]["end"] {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = life.kill();
+}
+
+/// What takes long is shown on a terminal, and is gone when it is done.
+#[test]
+fn a_terminal_shows_what_takes_long() {
+    let place = place();
+    boot(&place.path().join("n"), &example("notes/notes.wasm"), &[]);
+    let hold = place.path().join("hold");
+    fs::write(&hold, "").unwrap();
+    let mut command = abide(["send", "n", "count"]);
+    command.current_dir(place.path()).env("ABIDE_HOLD_START", &hold).env("TERM", "xterm");
+    let sent = OnTerminal::of(command);
+    sent.see("starting n");
+    fs::remove_file(&hold).unwrap();
+    let (ended, shown) = sent.end();
+    assert_eq!(ended.code(), Some(0), "{shown}");
+    assert!(shown.ends_with("\x1b[2K0\r\n"), "{shown:?}");
+    let verified = on_a_terminal(place.path(), &["verify", "n"], true);
+    assert!(!verified.contains("checking"), "{verified:?}");
 }
 
 /// A machine that prints nothing is not taken for one that hangs.
@@ -396,7 +525,7 @@ fn completions_are_scripts_that_shells_take() {
         fs::write(&file, &script).unwrap();
         match Command::new(shell).arg("-n").arg(&file).output() {
             Ok(checked) => assert!(checked.status.success(), "{shell}: {}", String::from_utf8_lossy(&checked.stderr)),
-            Err(_) => println!("NOT RUN: checking the completions by {shell} (no {shell})"),
+            Err(_) => not_run(&format!("checking the completions by {shell} (no {shell})")),
         }
     }
 }

@@ -146,8 +146,7 @@ fn whoever_comes_while_a_machine_starts_waits_for_it() {
         let mut command = abide(["start".as_ref(), machine.as_os_str()]);
         command.env("ABIDE_HOLD_START", &hold);
         let life = Life::of(command);
-        let socket = boot::control::socket_path(&persist::folder::Folder::open(&machine).unwrap()).unwrap();
-        while !socket.exists() {
+        while persist::folder::Lock::holder(&machine).unwrap().and_then(|holder| holder.pid) != Some(life.pid()) {
             thread::sleep(Duration::from_millis(1));
         }
         life

@@ -168,24 +168,33 @@ impl Tally {
     /// Judges a command. Whether it worked.
     fn judge(&mut self, damage: &Damage, ran: &Ran, is_right: impl FnOnce(&str) -> bool) -> bool {
         let out = String::from_utf8_lossy(&ran.out);
-        let reason = ran.err.lines().last().filter(|line| !line.contains("hint:"));
-        let reason = reason.or_else(|| ran.err.lines().rev().nth(1)).unwrap_or_default();
+        let reason = reason(&ran.err);
         match ran.status.code() {
             Some(0) => {
                 assert!(is_right(&out), "{damage:?}: a wrong answer: {ran}");
                 self.worked += 1;
                 return true;
             }
-            Some(3) => assert!(ran.err.starts_with("error: ") && !reason.is_empty(), "{damage:?}: no reason: {ran}"),
+            Some(3) => assert!(!reason.is_empty(), "{damage:?}: no reason: {ran}"),
             Some(1) => {
                 let said = ["is not a machine", "has format version", "the store has format"];
                 assert!(said.iter().any(|said| reason.contains(said)), "{damage:?}: exit 1: {ran}");
             }
             _ => panic!("{damage:?}: {ran}"),
         }
-        *self.refused.entry(general(reason)).or_default() += 1;
+        *self.refused.entry(general(&reason)).or_default() += 1;
         false
     }
+}
+
+/// The last cause of an error, as people and programs are told it; empty if there is no error.
+fn reason(err: &str) -> String {
+    if let Some(error) = err.lines().last().and_then(|line| serde_json::from_str::<Json>(line).ok()) {
+        let last = error["causes"].as_array().and_then(|causes| causes.last()).unwrap_or(&error["error"]);
+        return last.as_str().unwrap_or_default().to_owned();
+    }
+    let last = err.lines().rfind(|line| !line.contains("hint:"));
+    last.filter(|_| err.starts_with("error: ")).unwrap_or_default().to_owned()
 }
 
 /// A reason without the numbers, ids and paths of this very case.
