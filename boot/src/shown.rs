@@ -406,7 +406,9 @@ pub(crate) fn bytes(number: u64) -> String {
     const MIB: u64 = 1 << 20;
     match number {
         0..MIB => format!("{} KiB", number >> 10),
-        _ if number < 100 * MIB && number % MIB != 0 => format!("{}.{} MiB", number / MIB, number % MIB * 10 / MIB),
+        _ if number < 100 * MIB && !number.is_multiple_of(MIB) => {
+            format!("{}.{} MiB", number / MIB, number % MIB * 10 / MIB)
+        }
         _ => format!("{} MiB", number / MIB),
     }
 }

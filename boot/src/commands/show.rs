@@ -124,10 +124,10 @@ fn show_object(path: &Path, start: &str) -> Result<(String, Json), Failure> {
     reading
         .store()
         .scan(Table::Objects, &[], &mut |key, frame| {
-            if let (Some(id), Some(domain)) = (Id::from_bytes(key), domain_of(frame)) {
-                if is_start(&id) {
-                    found.push((id, domain));
-                }
+            if let (Some(id), Some(domain)) = (Id::from_bytes(key), domain_of(frame))
+                && is_start(&id)
+            {
+                found.push((id, domain));
             }
             if found.len() > 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })

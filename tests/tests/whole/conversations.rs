@@ -161,12 +161,14 @@ fn whoever_comes_while_a_machine_starts_waits_for_it() {
     let (first, second) = (sending(), sending());
     thread::sleep(Duration::from_millis(1500));
     assert!(!first.is_finished() && !second.is_finished(), "they wait");
+    assert_eq!(status(&machine)["starting"], true);
     fs::remove_file(&hold).unwrap();
     for sent in [first, second] {
         let ran = sent.join().unwrap();
         assert_eq!(ran.err, waiting);
         assert_eq!(ran.ok(), "ok\n");
     }
+    assert_eq!(status(&machine)["starting"], false);
     let _ = life.kill();
 
     // Who is killed is followed by whoever waits.
