@@ -123,8 +123,9 @@ impl Hosted {
         });
         let ended = running.wait();
         host.runtime.shutdown_background();
+        let ended = ended?;
         tell_end(&path);
-        Ok(ended?)
+        Ok(ended)
     }
 
     /// Stops the machine. Whatever it has taken from others is answered first.

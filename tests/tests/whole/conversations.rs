@@ -221,6 +221,31 @@ fn a_repl_of_ones_own_is_left_cleanly() {
     let _ = verify(&machine);
 }
 
+/// A send that runs the machine itself is ended as `start` is, whatever the machine still owes it.
+#[test]
+fn a_send_that_is_interrupted_stops_its_machine() {
+    let place = place();
+    let (machine, seed) = (place.path().join("mute"), place.path().join("mute.wat"));
+    fs::write(&seed, MUTE).unwrap();
+    boot(&machine, &seed, &[]);
+    let sending = Life::of(abide(["send".as_ref(), machine.as_os_str(), "anybody?".as_ref()]));
+    while !log(&machine, 0).iter().any(|record| record["input"]["kind"] == "message") {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let err = sending.stop().0.fails(1);
+    assert!(err.starts_with("error: the machine stopped before it answered\n"), "{err}");
+    let stands = status(&machine);
+    assert_eq!(stands["checkpoint"]["end"], stands["end"], "a clean stop");
+    assert_eq!(stands["owed_replies"], 1);
+}
+
+/// A machine that never answers.
+const MUTE: &str = r#"(module
+    (memory (export "memory") 1)
+    (data (i32.const 0) "\80")
+    (func (export "abide_alloc") (param i32) (result i32) (i32.const 1024))
+    (func (export "abide_step") (param i32 i32) (result i64) (i64.const 1)))"#;
+
 /// A machine that asks for names on the console, greets them, and counts them for whoever sends a message.
 const GREETER: &str = r#"(module
     (memory (export "memory") 2)
