@@ -620,6 +620,39 @@ mod tests {
         assert!(store.usage().unwrap().map_bytes > 1 << 20);
     }
 
+    /// When a meta page cannot be written, LMDB puts the old number back with the trees of the commit that failed, which may lie beyond the old last
+    /// page. Taking that for damage made a machine unusable after one failed write; failing every write of a life found it.
+    #[test]
+    fn what_lmdb_leaves_of_a_meta_page_that_it_could_not_write_is_no_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LmdbStore::create(folder.path(), &tiny()).unwrap();
+        for n in 0..5 {
+            store.commit(&write(Table::Log, b"k", vec![n; 100])).unwrap();
+        }
+        drop(store);
+        let path = folder.path().join(DATA_FILE);
+        let sound = std::fs::read(&path).unwrap();
+        let header = header::check(&File::open(&path).unwrap()).unwrap();
+        let slot = |transaction: u64| usize::try_from(transaction % 2 * header.page_bytes).unwrap();
+        let (newer, older) = (slot(header.transaction), slot(header.transaction + 1));
+        let spoil = |page: usize| {
+            let mut bytes = sound.clone();
+            for tree in [40, 88] {
+                let root = page + tree + 40;
+                bytes[root..root + 8].copy_from_slice(&(header.last_page + 3).to_ne_bytes());
+            }
+            std::fs::write(&path, bytes).unwrap();
+        };
+        spoil(newer);
+        assert!(LmdbStore::open(folder.path(), &tiny()).is_err_and(|error| error.is_damage()));
+        spoil(older);
+        let again = LmdbStore::open(folder.path(), &tiny()).unwrap();
+        assert_eq!(again.get(Table::Log, b"k").unwrap().unwrap(), [4; 100]);
+        again.commit(&write(Table::Log, b"k", vec![5; 100])).unwrap();
+        drop(again);
+        assert_eq!(verify_structure(folder.path()).unwrap().entries, [0, 0, 1, 0]);
+    }
+
     /// LMDB does not write pages that a transaction took from the end of the file and freed again, so that a sound file may be
     /// shorter than its last page. Taking that for truncation would have made a sound machine unusable.
     #[test]

@@ -17,7 +17,9 @@
 //! ```
 //!
 //! A commit writes the meta page of its transaction number's parity, so the two numbers always differ by one (or are both 0 in a
-//! new file). A file may be longer than its last page (an unfinished transaction) and, rarely, shorter: pages that a transaction
+//! new file). Only the newer page is ever used. When LMDB cannot write a meta page it puts back the old transaction number and last
+//! page and leaves the trees of the commit that failed: of the older page nothing else is judged, or one failed write would make a
+//! sound machine unusable. A file may be longer than its last page (an unfinished transaction) and, rarely, shorter: pages that a transaction
 //! took from the end and freed again are never written. They are then in the free list, which is read to tell this from truncation.
 
 #![forbid(unsafe_code)]
@@ -46,6 +48,14 @@ pub(super) struct Header {
     pub(super) transaction: u64,
     free_root: u64,
     free_depth: u16,
+}
+
+/// What a meta page says.
+#[derive(Clone, Copy)]
+struct Meta {
+    header: Header,
+    /// What is impossible about its trees; that matters only if they are used.
+    flaw: Option<&'static str>,
 }
 
 /// Judges `data.mdb` and returns what its newest meta page says.
@@ -81,11 +91,16 @@ fn read_stable(file: &File) -> Result<Header, Cause> {
 
 fn read_header(file: &File) -> Result<Header, Cause> {
     let first = read_meta(file, 0, 0)?;
-    let second = read_meta(file, 1, first.page_bytes)?;
-    if first.page_bytes != second.page_bytes {
+    let second = read_meta(file, 1, first.header.page_bytes)?;
+    if first.header.page_bytes != second.header.page_bytes {
         return Err(Cause::Damage(Flaw::Metas { field: "page size" }));
     }
-    let (older, newer) = if first.transaction < second.transaction { (first, second) } else { (second, first) };
+    let is_second = first.header.transaction < second.header.transaction;
+    let (older, page, Meta { header: newer, flaw }) =
+        if is_second { (first.header, 1, second) } else { (second.header, 0, first) };
+    if let Some(field) = flaw {
+        return Err(Cause::Damage(Flaw::Meta { page, field }));
+    }
     let new_file = newer.transaction == 0;
     if !new_file && newer.transaction - older.transaction != 1 {
         return Err(Cause::Damage(Flaw::Metas { field: "transaction number" }));
@@ -96,7 +111,7 @@ fn read_header(file: &File) -> Result<Header, Cause> {
     Ok(newer)
 }
 
-fn read_meta(file: &File, page: u8, offset: u64) -> Result<Header, Cause> {
+fn read_meta(file: &File, page: u8, offset: u64) -> Result<Meta, Cause> {
     let mut bytes = [0; META_BYTES];
     read_at(file, &mut bytes, offset)?;
     let bad = |field| Cause::Damage(Flaw::Meta { page, field });
@@ -111,23 +126,26 @@ fn read_meta(file: &File, page: u8, offset: u64) -> Result<Header, Cause> {
     let last_page = u64_at(&bytes, 136);
     // 2^48 pages of 64 KiB is the limit of a 64-bit offset.
     expect((1..1 << 47).contains(&last_page), "last page")?;
-    for (tree, field) in [(40, "tree of free pages"), (88, "tree of tables")] {
-        let depth = u16_at(&bytes, tree + 6);
-        let root = u64_at(&bytes, tree + 40);
-        let pages = [8, 16, 24].iter().try_fold(0u64, |sum, at| sum.checked_add(u64_at(&bytes, tree + at)));
-        expect(depth <= DEPTH_MAX, field)?;
-        expect(if depth == 0 { root == NO_PAGE } else { (2..=last_page).contains(&root) }, field)?;
-        expect(pages.is_some_and(|pages| pages < last_page), field)?;
-    }
+    let trees = [(40, "tree of free pages"), (88, "tree of tables")];
+    let flaw =
+        trees.into_iter().find(|(tree, _)| !is_possible_tree(&bytes[*tree..], last_page)).map(|(_, field)| field);
     let transaction = u64_at(&bytes, 144);
     expect(transaction == 0 || transaction % 2 == u64::from(page), "transaction number")?;
-    Ok(Header {
+    let header = Header {
         page_bytes: u64::from(page_bytes),
         last_page,
         transaction,
         free_root: u64_at(&bytes, 80),
         free_depth: u16_at(&bytes, 46),
-    })
+    };
+    Ok(Meta { header, flaw })
+}
+
+fn is_possible_tree(record: &[u8], last_page: u64) -> bool {
+    let (depth, root) = (u16_at(record, 6), u64_at(record, 40));
+    let pages = [8, 16, 24].iter().try_fold(0u64, |sum, at| sum.checked_add(u64_at(record, *at)));
+    let has_root = if depth == 0 { root == NO_PAGE } else { (2..=last_page).contains(&root) };
+    depth <= DEPTH_MAX && has_root && pages.is_some_and(|pages| pages < last_page)
 }
 
 /// Whether every page from the end of the file to the last page is in the free list.
