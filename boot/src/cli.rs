@@ -71,7 +71,9 @@ impl Command {
             | Self::Log(Log { machine, .. })
             | Self::Copy(Copy { machine, .. }) => Some(machine),
             Self::Show(show) => Some(show.point().0),
-            Self::Boot(_) | Self::Verify(_) | Self::Completions { .. } | Self::Man | Self::Reference => None,
+            Self::Boot(_) | Self::Verify(_) | Self::Completions { .. } | Self::Man | Self::Reference | Self::Compile => {
+                None
+            }
         }
     }
 
@@ -87,7 +89,9 @@ impl Command {
             | Self::Log(Log { json, .. })
             | Self::Verify(Verify { json, .. })
             | Self::Copy(Copy { json, .. }) => *json,
-            Self::Start(_) | Self::Repl(_) | Self::Completions { .. } | Self::Man | Self::Reference => false,
+            Self::Start(_) | Self::Repl(_) | Self::Completions { .. } | Self::Man | Self::Reference | Self::Compile => {
+                false
+            }
         }
     }
 }

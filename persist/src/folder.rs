@@ -11,16 +11,20 @@
 //!
 //! * A folder appears complete or not at all: it is made under a temporary name beside its place, synced, and renamed. The maker
 //!   holds its lock from before anything is in it until after the rename, so that leftovers of a killed maker are recognised (they
-//!   are unlocked) and removed by the next one.
+//!   are unlocked) and removed by the next one ([`Scratch`]).
 //! * The lock belongs to an open file description: it is gone when its holder is, however it died, and no child inherits it.
 //! * Nothing here reads or writes `lock.mdb`: closing a descriptor of it would drop LMDB's own locks.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+mod scratch;
+
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::sys;
+
+pub use scratch::Scratch;
 
 /// The file that says what the folder is.
 pub const FORMAT_FILE: &str = "abide";
@@ -29,7 +33,6 @@ pub const LOCK_FILE: &str = "lock";
 
 const FORMAT_WORDS: &str = "abide machine ";
 const FORMAT_VERSION: u32 = 1;
-const TEMPORARY_PREFIX: &str = ".abide-new-";
 
 /// What was attempted with a machine folder and failed.
 #[derive(Debug, thiserror::Error)]
@@ -200,9 +203,7 @@ impl LockedFolder {
 pub struct NewFolder {
     place: PathBuf,
     parent: PathBuf,
-    temporary: PathBuf,
-    /// Some until published.
-    lock: Option<Lock>,
+    scratch: Scratch,
 }
 
 impl NewFolder {
@@ -224,41 +225,37 @@ impl NewFolder {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        remove_leftovers(&parent);
-        // The name does not contain the machine's, which may be as long as names can be.
-        let temporary = parent.join(format!("{TEMPORARY_PREFIX}{nonce:016x}"));
-        DirBuilder::new().mode(0o700).create(&temporary).map_err(failed)?;
-        let mut new = NewFolder { place: place.to_owned(), parent, temporary, lock: None };
-        new.lock = Some(Lock::acquire_new(&new.temporary)?);
-        write_new(&new.temporary.join(FORMAT_FILE), format!("{FORMAT_WORDS}{FORMAT_VERSION}\n").as_bytes())
+        let scratch = Scratch::begin(&parent, nonce).map_err(failed)?;
+        write_new(&scratch.path().join(FORMAT_FILE), format!("{FORMAT_WORDS}{FORMAT_VERSION}\n").as_bytes())
             .map_err(failed)?;
-        Ok(new)
+        Ok(NewFolder { place: place.to_owned(), parent, scratch })
     }
 
     /// Where to put the store and the head meanwhile. Close what was opened here before publishing: paths change.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.temporary
+        self.scratch.path()
     }
 
     /// Makes the folder durable and moves it to its place. The lock is still held.
     ///
     /// # Errors
     /// [`FolderError::Exists`] when somebody else was faster; otherwise [`FolderError::Create`]. Nothing is left behind.
-    pub fn publish(mut self) -> Result<LockedFolder, FolderError> {
+    pub fn publish(self) -> Result<LockedFolder, FolderError> {
         self.sync_and_move().map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => {
                 FolderError::Exists { path: self.place.clone() }
             }
             _ => FolderError::Create { path: self.place.clone(), source },
         })?;
-        let lock = self.lock.take();
+        let Self { place, parent, scratch } = self;
+        let lock = scratch.moved();
         // From here on the folder is at its place: a failure to sync the parent leaves a machine, and is reported.
-        sync_folder(&self.parent).map_err(|source| FolderError::Create { path: self.place.clone(), source })?;
-        let folder = Folder::open(&self.place)?;
+        sync_folder(&parent).map_err(|source| FolderError::Create { path: place.clone(), source })?;
+        let folder = Folder::open(&place)?;
         match lock {
             Some(mut lock) => {
-                lock.folder.clone_from(&self.place);
+                lock.folder = place;
                 Ok(LockedFolder { folder, lock })
             }
             None => Ok(folder.lock()?),
@@ -266,14 +263,14 @@ impl NewFolder {
     }
 
     fn sync_and_move(&self) -> io::Result<()> {
-        for entry in std::fs::read_dir(&self.temporary)? {
+        for entry in std::fs::read_dir(self.path())? {
             let entry = entry?;
             if entry.file_type()?.is_file() && entry.file_name() != "lock.mdb" {
                 File::open(entry.path())?.sync_all()?;
             }
         }
-        sync_folder(&self.temporary)?;
-        let (from, to) = (&self.temporary, &self.place);
+        sync_folder(self.path())?;
+        let (from, to) = (self.path(), self.place.as_path());
         match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, rustix::fs::RenameFlags::NOREPLACE)
         {
             // Some file systems cannot promise not to replace; without the flag only an empty folder can be replaced.
@@ -283,32 +280,11 @@ impl NewFolder {
     }
 }
 
-impl Drop for NewFolder {
-    fn drop(&mut self) {
-        if self.lock.is_some() || self.temporary.exists() {
-            // What cannot be removed now is removed by the next machine made here.
-            let _ = std::fs::remove_dir_all(&self.temporary);
-        }
-    }
-}
-
-/// Removes what makers that were killed have left in `parent`: folders with our prefix whose lock nobody holds.
-fn remove_leftovers(parent: &Path) {
-    let Ok(entries) = std::fs::read_dir(parent) else { return };
-    for entry in entries.flatten() {
-        let ours = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes());
-        if ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_abandoned(&entry.path()) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// Whether a folder has a lock file that nobody holds. A maker that has not got that far is left alone.
-fn is_abandoned(folder: &Path) -> bool {
-    File::open(folder.join(LOCK_FILE)).and_then(|file| sys::is_file_locked(&file)).is_ok_and(|locked| !locked)
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Makes durable which names a folder holds.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
@@ -430,22 +406,6 @@ impl Lock {
                 Err(error) => return Err(failed(error)),
             }
         }
-    }
-
-    /// Makes the lock file of a new folder so that it is never seen unlocked: locked first, named after.
-    fn acquire_new(folder: &Path) -> Result<Lock, LockError> {
-        let make = || {
-            let unnamed = folder.join("lock.new");
-            let file = open_lock(&unnamed)?;
-            if !sys::try_lock_file(&file)? {
-                return Err(io::Error::from(io::ErrorKind::WouldBlock));
-            }
-            let mut lock = Lock { file, folder: folder.to_owned() };
-            lock.sign()?;
-            std::fs::rename(unnamed, folder.join(LOCK_FILE))?;
-            Ok(lock)
-        };
-        make().map_err(|source| LockError::Io { path: folder.to_owned(), source })
     }
 
     /// Who holds the lock of the machine folder at `path`, if anybody. Asking never takes the lock.
@@ -580,11 +540,9 @@ mod tests {
         let killed = parent.path().join(".abide-new-00000000000000ff");
         std::fs::create_dir(&killed).unwrap();
         std::fs::write(killed.join("lock"), b"host h\nboot b\npid 1\n").unwrap();
-        let barely_begun = parent.path().join(".abide-new-00000000000000fe");
-        std::fs::create_dir(&barely_begun).unwrap();
         let in_the_making = NewFolder::begin(&parent.path().join("other"), 8).unwrap();
         let locked = make(&place).unwrap();
-        assert_eq!(names(parent.path()), [".abide-new-0000000000000008", ".abide-new-00000000000000fe", "m"]);
+        assert_eq!(names(parent.path()), [".abide-new-0000000000000008", "m"]);
         drop((in_the_making, locked));
     }
 

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use persist::folder::{Scratch, sync_folder};
 use persist::machine::{Machine, Reading};
 use seed::object::Objects;
 use seed::{Domain, Id, pack};
@@ -73,13 +74,12 @@ fn save_machine(source: &Path, seed: &Path) -> Result<Id, Failure> {
     if reading.branch().checkpoint.end == reading.branch().end {
         return write_pack(seed, reading.branch().root, &reading.objects());
     }
-    let place = std::path::absolute(seed).map_err(|source| Failure::Write { path: seed.to_owned(), source })?;
-    let name = format!(".abide-save-{:016x}", u64::from_le_bytes(random()?));
-    let scratch = Scratch(place.with_file_name(name));
-    reading.copy(&scratch.0, u64::from_le_bytes(random()?))?;
+    let scratch = scratch_beside(seed)?;
+    let place = scratch.path().join("copy");
+    reading.copy(&place, u64::from_le_bytes(random()?))?;
     drop(reading);
-    checkpoint(&scratch.0)?;
-    let copy = Reading::open(&scratch.0)?;
+    checkpoint(&place)?;
+    let copy = Reading::open(&place)?;
     write_pack(seed, copy.branch().root, &copy.objects())
 }
 
@@ -100,21 +100,21 @@ type Fill<'a> = &'a mut dyn FnMut(&mut dyn Write) -> Result<(), pack::WriteError
 /// Writes a file whole or not at all.
 fn write(path: &Path, fill: Fill<'_>) -> Result<(), Failure> {
     let failed = |source| Failure::Write { path: path.to_owned(), source };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.draft", std::process::id()));
-    let draft = Scratch(path.with_file_name(name));
-    let mut out = BufWriter::new(File::create(&draft.0).map_err(failed)?);
+    let scratch = scratch_beside(path)?;
+    let draft = scratch.path().join("draft");
+    let mut out = BufWriter::new(File::create(&draft).map_err(failed)?);
     fill(&mut out)?;
     let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
     file.sync_all().map_err(failed)?;
-    std::fs::rename(&draft.0, path).map_err(failed)
+    std::fs::rename(&draft, path).and_then(|()| sync_folder(folder_of(path))).map_err(failed)
 }
 
-/// A file or folder that goes when this is dropped, if it is still there.
-struct Scratch(std::path::PathBuf);
+/// A folder in which a file can be made that is then moved to this place.
+fn scratch_beside(path: &Path) -> Result<Scratch, Failure> {
+    let nonce = u64::from_le_bytes(random()?);
+    Scratch::begin(folder_of(path), nonce).map_err(|source| Failure::Write { path: path.to_owned(), source })
+}
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = if self.0.is_dir() { std::fs::remove_dir_all(&self.0) } else { std::fs::remove_file(&self.0) };
-    }
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
