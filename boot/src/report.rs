@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use persist::folder::{FolderError, LockError};
 use persist::machine::MachineError;
+use persist::store::Cause;
 use persist::verify::Finding;
 use seed::Id;
 use serde_json::json;
@@ -258,10 +259,32 @@ impl Failure {
         }
     }
 
+    /// Whether some disk has no room left.
+    fn is_full(&self) -> bool {
+        let is_full =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let mut cause = self.source();
+        while let Some(source) = cause {
+            let found = match source.downcast_ref::<Cause>() {
+                Some(Cause::Full { .. }) => true,
+                Some(Cause::Io(error)) => is_full(error),
+                _ => source.downcast_ref::<io::Error>().is_some_and(is_full),
+            };
+            if found {
+                return true;
+            }
+            cause = source.source();
+        }
+        false
+    }
+
     /// What to type next, of a command that was about a machine.
     #[must_use]
     pub fn hint(&self, machine: Option<&Path>) -> Option<String> {
         match self {
+            _ if self.is_full() => {
+                Some("nothing acknowledged is lost; make room on that disk, then do this again".to_owned())
+            }
             Self::Boot { source, .. } => match source.as_ref() {
                 Self::Halted(_) => Some("no machine was made; --limit NAME=VALUE gives its steps more".to_owned()),
                 source if source.is_damage() => None,

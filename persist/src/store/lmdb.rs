@@ -10,7 +10,7 @@
 //! * After a failed commit nothing works any more until the store is opened again.
 //! * No second opening in one process: LMDB's file locks would not survive it.
 //!
-//! It never opens `lock.mdb` itself (closing it would drop LMDB's locks), and it verifies no value: the layers above do.
+//! It never opens `lock.mdb` itself while LMDB has it open (closing it would drop LMDB's locks), and it verifies no value: the layers above do.
 
 mod header;
 mod pages;
@@ -33,6 +33,9 @@ use trees::Known;
 
 /// The store's file in a machine folder.
 pub const DATA_FILE: &str = "data.mdb";
+
+/// LMDB's table of readers.
+const LOCK_FILE: &str = "lock.mdb";
 
 /// The map of a new store: sparse, so that only what is stored takes space.
 const MAP_BYTES_DEFAULT: u64 = 64 << 30;
@@ -216,6 +219,9 @@ fn open_env(folder: &Path, options: &Options, claim: Claim, access: Access, shap
     let map_bytes = map_for(options.map_bytes, shape.needed.saturating_add(1 << 20));
     let read_only = access != Access::Write;
     let unlocked = access == Access::ReadUnlocked;
+    if !unlocked {
+        claim_room_for_readers(folder)?;
+    }
     let names = Table::ALL.map(Table::name);
     let env = Env::open(
         folder,
@@ -234,6 +240,24 @@ fn open_env(folder: &Path, options: &Options, claim: Claim, access: Access, shap
     let (poisoned, known) = (AtomicBool::new(false), Mutex::new(shape.known));
     let shared = Shared { env, folder: folder.to_owned(), read_only, unlocked, poisoned, known };
     Ok(LmdbStore { shared: Arc::new(shared) })
+}
+
+/// Makes sure that the table of readers has its first page on disk. LMDB makes it sparse and writes to it through a map, where a full disk shows as a
+/// signal, which would be taken for damage. Nothing of this process has locked the file yet: the caller has the claim.
+fn claim_room_for_readers(folder: &Path) -> Result<(), Cause> {
+    let path = folder.join(LOCK_FILE);
+    if std::fs::metadata(&path).is_ok_and(|metadata| metadata.blocks() > 0) {
+        return Ok(());
+    }
+    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).and_then(|file| {
+        let page_bytes = rustix::param::page_size() as u64;
+        Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, page_bytes)?)
+    });
+    match made.map_err(|error| cause_of(Code(error.raw_os_error().unwrap_or(libc::EIO)), folder, 0)) {
+        Err(full @ Cause::Full { .. }) => Err(full),
+        // Whatever else is wrong LMDB finds, too, and some file systems claim no room beforehand.
+        _ => Ok(()),
+    }
 }
 
 /// `least`, doubled until it holds `needed`, in whole pages of any size.
