@@ -103,7 +103,10 @@ fn write(path: &Path, fill: Fill<'_>) -> Result<(), Failure> {
     let scratch = scratch_beside(path)?;
     let draft = scratch.path().join("draft");
     let mut out = BufWriter::new(File::create(&draft).map_err(failed)?);
-    fill(&mut out)?;
+    fill(&mut out).map_err(|error| match error {
+        pack::WriteError::Write(source) => failed(source),
+        pack::WriteError::Load(_) => error.into(),
+    })?;
     let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
     file.sync_all().map_err(failed)?;
     std::fs::rename(&draft, path).and_then(|()| sync_folder(folder_of(path))).map_err(failed)
