@@ -510,6 +510,20 @@ fn status_never_shows_what_is_not_durable() {
     assert_eq!(records.last().unwrap()["root"], root(&machine));
 }
 
+/// Telling that a machine was made used to panic when standard error could not be written, which looked as if it had not been made.
+#[test]
+fn what_cannot_be_told_is_done_all_the_same() {
+    let place = place();
+    let notes = example("notes/notes.wasm");
+    boot(&place.path().join("m"), &notes, &[]);
+    let commands: [&[&str]; 3] = [&["boot", "n", notes.to_str().unwrap()], &["copy", "m", "copy"], &["save", "s", "m"]];
+    for command in commands {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let status = abide(command).current_dir(place.path()).stderr(full).status().unwrap();
+        assert!(status.success() && place.path().join(command[1]).exists(), "{command:?}: {status}");
+    }
+}
+
 #[test]
 fn completions_are_scripts_that_shells_take() {
     let place = place();
