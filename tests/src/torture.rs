@@ -3,6 +3,11 @@
 //! The same rows run in the tests, with the counts of [`Row::in_ci`], and as `cargo run --release -p tests --bin torture`, for as long as one likes.
 
 pub mod simulated;
+pub mod system_calls;
+
+mod rounds;
+mod scenes;
+mod strace;
 
 use std::fmt;
 use std::time::Instant;
@@ -87,7 +92,7 @@ pub struct Row {
 }
 
 /// Every kind of fault.
-pub const ROWS: &[Row] = &[simulated::ROW];
+pub const ROWS: &[Row] = &[simulated::ROW, system_calls::ROW];
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

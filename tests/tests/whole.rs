@@ -30,3 +30,5 @@ mod sim;
 mod step_loop;
 #[path = "whole/tidy.rs"]
 mod tidy;
+#[path = "whole/torture.rs"]
+mod torture;
