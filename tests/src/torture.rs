@@ -3,6 +3,7 @@
 //! The same rows run in the tests, with the counts of [`Row::in_ci`], and as `cargo run --release -p tests --bin torture`, for as long as one likes.
 
 pub mod disk_errors;
+pub mod disk_full;
 pub mod simulated;
 pub mod system_calls;
 
@@ -93,7 +94,7 @@ pub struct Row {
 }
 
 /// Every kind of fault.
-pub const ROWS: &[Row] = &[simulated::ROW, system_calls::ROW, disk_errors::ROW];
+pub const ROWS: &[Row] = &[simulated::ROW, system_calls::ROW, disk_errors::ROW, disk_full::ROW];
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

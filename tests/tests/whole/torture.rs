@@ -1,6 +1,6 @@
 //! Faults by the thousand, as often as a test has time for; `torture` does the same for as long as one likes.
 
-use tests::torture::{assert_harmless, disk_errors, system_calls};
+use tests::torture::{assert_harmless, disk_errors, disk_full, system_calls};
 
 #[test]
 fn a_life_killed_at_every_system_call_loses_nothing() {
@@ -10,4 +10,9 @@ fn a_life_killed_at_every_system_call_loses_nothing() {
 #[test]
 fn a_failing_disk_is_named_and_loses_nothing() {
     assert_harmless(&disk_errors::ROW);
+}
+
+#[test]
+fn a_full_disk_is_named_and_loses_nothing() {
+    assert_harmless(&disk_full::ROW);
 }
