@@ -5,6 +5,7 @@
 pub mod disk_errors;
 pub mod disk_full;
 pub mod live_copies;
+pub mod openers;
 pub mod simulated;
 pub mod small_disks;
 pub mod system_calls;
@@ -96,8 +97,15 @@ pub struct Row {
 }
 
 /// Every kind of fault.
-pub const ROWS: &[Row] =
-    &[simulated::ROW, system_calls::ROW, disk_errors::ROW, disk_full::ROW, small_disks::ROW, live_copies::ROW];
+pub const ROWS: &[Row] = &[
+    simulated::ROW,
+    system_calls::ROW,
+    disk_errors::ROW,
+    disk_full::ROW,
+    small_disks::ROW,
+    live_copies::ROW,
+    openers::ROW,
+];
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

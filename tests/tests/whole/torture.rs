@@ -1,6 +1,6 @@
 //! Faults by the thousand, as often as a test has time for; `torture` does the same for as long as one likes.
 
-use tests::torture::{assert_harmless, disk_errors, disk_full, live_copies, small_disks, system_calls};
+use tests::torture::{assert_harmless, disk_errors, disk_full, live_copies, openers, small_disks, system_calls};
 
 #[test]
 fn a_life_killed_at_every_system_call_loses_nothing() {
@@ -25,4 +25,9 @@ fn a_machine_on_a_full_disk_can_be_read_and_goes_on_when_there_is_room() {
 #[test]
 fn a_running_machine_copied_by_cp_is_right_or_refused() {
     assert_harmless(&live_copies::ROW);
+}
+
+#[test]
+fn of_two_that_open_a_machine_at_once_one_runs_it() {
+    assert_harmless(&openers::ROW);
 }
