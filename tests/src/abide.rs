@@ -50,6 +50,20 @@ pub fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
 }
 
+/// The counter of the examples, counting every 10 ms instead of every second: a file in this folder.
+///
+/// # Panics
+/// If the example is not what it was.
+#[must_use]
+pub fn fast_counter(folder: &Path) -> PathBuf {
+    let text = std::fs::read_to_string(example("counter/counter.wat")).expect("the counter is there");
+    let (slow, fast) = ("$SECOND i64 (i64.const 1000000000)", "$SECOND i64 (i64.const 10000000)");
+    assert_eq!(text.matches(slow).count(), 1, "the counter's interval has moved");
+    let path = folder.join("fast.wat");
+    std::fs::write(&path, text.replace(slow, fast)).expect("a file can be written");
+    path
+}
+
 /// A new folder, removed when this is dropped.
 ///
 /// # Panics

@@ -1,7 +1,7 @@
 //! A machine's life in scenes: each is one command, played with a fault in it. What must hold afterwards is the same whatever the fault was.
 //!
-//! Every scene but the first finds a machine of the notes example that was killed with batches to recover, in a folder of its own. A model knows
-//! what was acknowledged.
+//! Every scene but the first finds a machine that was killed with batches to recover, in a folder of its own: notes, or a counter where it is about
+//! what the machine says by itself. A model knows what was acknowledged and what was shown.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -12,7 +12,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::Harm;
-use crate::abide::{Answer, Life, Ran, abide, boot, copy_folder, example, finish, place_in_memory};
+use crate::abide::{Answer, Life, Ran, abide, boot, copy_folder, example, fast_counter, finish, place_in_memory};
 
 /// One command of a life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(super) enum Scene {
     Send,
     /// A running machine: several messages, aborts and slices among them, and a clean stop.
     Start,
+    /// A running counter that shows how far it has got.
+    Count,
     /// One message to a running machine; the fault is the sender's.
     Client,
     /// A copy.
@@ -44,6 +46,8 @@ type Notes = BTreeMap<String, String>;
 pub(super) struct Stage {
     place: TempDir,
     notes: Notes,
+    /// The last number that the counter has shown.
+    shown: u64,
 }
 
 impl Stage {
@@ -67,13 +71,20 @@ impl Stage {
         };
         let _ = live(0..5).stop().0.ok();
         let _ = live(5..9).kill();
-        Self { place, notes }
+        let counter = place.path().join("counter");
+        boot(&counter, &fast_counter(place.path()), &[]);
+        let mut life = Life::start(&counter);
+        let first = life.line().and_then(|line| number_in(&line)).expect("a counter counts");
+        let shown = first + life.kill().len() as u64;
+        Self { place, notes, shown }
     }
 
     /// Puts into this folder what a scene finds there.
     pub(super) fn set(&self, scene: Scene, place: &Path) {
-        if scene != Scene::Boot {
-            copy_folder(&self.place.path().join("kept"), &place.join("m"));
+        match scene {
+            Scene::Boot => {}
+            Scene::Count => copy_folder(&self.place.path().join("counter"), &place.join("m")),
+            _ => copy_folder(&self.place.path().join("kept"), &place.join("m")),
         }
     }
 
@@ -89,9 +100,10 @@ impl Stage {
     ) -> Result<Played, Harm> {
         let machine = place.join("m");
         let command = made(abide(scene.args(place)));
-        let mut told = Told { notes: self.notes.clone(), pending: None };
+        let mut told = Told { notes: self.notes.clone(), pending: None, shown: self.shown };
         let ran = match scene {
             Scene::Start => told.converse(command, &machine)?,
+            Scene::Count => told.watch(command)?,
             Scene::Client => told.send_to_running(command, &machine)?,
             Scene::Send => told.send(command)?,
             Scene::Boot => {
@@ -106,10 +118,11 @@ impl Stage {
 
 impl Scene {
     /// All of them.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Boot,
         Self::Send,
         Self::Start,
+        Self::Count,
         Self::Client,
         Self::Copy,
         Self::Save,
@@ -127,7 +140,7 @@ impl Scene {
         match self {
             Self::Boot => args("boot", &[at("m"), example("notes/notes.wasm").into_os_string()]),
             Self::Send | Self::Client => args("send", &[at("m"), format!("put {}", SENT.join(" ")).into()]),
-            Self::Start => args("start", &[at("m")]),
+            Self::Start | Self::Count => args("start", &[at("m")]),
             Self::Copy => args("copy", &[at("m"), at("copy")]),
             Self::Save => args("save", &[at("m.seed"), at("m")]),
             Self::Verify => args("verify", &["--replay".into(), at("m")]),
@@ -153,6 +166,15 @@ pub(super) struct Told {
     notes: Notes,
     /// A put whose answer never came.
     pending: Option<(String, String)>,
+    /// The last number that was shown.
+    shown: u64,
+}
+
+/// So many lines of a counter are waited for.
+const LINES: usize = 4;
+
+fn number_in(line: &str) -> Option<u64> {
+    line.strip_prefix("counter is at ")?.parse().ok()
 }
 
 impl Told {
@@ -202,6 +224,23 @@ impl Told {
         }
         drop(talk);
         Ok(if life.is_running() { life.stop().0 } else { life.end().0 })
+    }
+
+    fn watch(&mut self, command: Command) -> Result<Ran, Harm> {
+        let mut life = Life::of(command);
+        let mut lines: Vec<String> = std::iter::from_fn(|| life.line()).take(LINES).collect();
+        let (ran, rest) = if life.is_running() { life.stop() } else { life.end() };
+        lines.extend(rest);
+        let numbers: Option<Vec<u64>> = lines.iter().map(|line| number_in(line)).collect();
+        let is_right = |numbers: &Vec<u64>| {
+            numbers.first().is_none_or(|first| (1..=self.shown + 1).contains(first))
+                && numbers.windows(2).all(|two| two[0] + 1 == two[1])
+        };
+        match numbers.filter(is_right) {
+            Some(numbers) => self.shown = numbers.into_iter().fold(self.shown, u64::max),
+            None => return Err(Harm::Wrong(format!("after {} was shown: {lines:?}", self.shown))),
+        }
+        Ok(ran)
     }
 
     /// Whether a list holds what was acknowledged, what may have been, and what was put in since.
@@ -292,6 +331,7 @@ impl Played {
                 let _ = expect_ok([OsStr::new("boot"), booted.as_os_str(), seed.as_os_str()])?;
                 self.is_whole(&booted)?;
             }
+            Scene::Count => return self.counts_on(&machine),
             _ => {}
         }
         self.is_whole(&machine)?;
@@ -318,9 +358,24 @@ impl Played {
         }
         let since = Notes::from([("after".to_owned(), "the fault".to_owned())]);
         self.told.compare(&send("list")?, &since)?;
-        let verify = ["verify", "--depth", "full", "--replay"].map(OsStr::new);
-        expect_ok(verify.into_iter().chain([machine.as_os_str()])).map(drop)
+        verified(machine)
     }
+
+    /// A counter has counted at least as far as it has shown, and is whole.
+    fn counts_on(&self, machine: &Path) -> Result<(), Harm> {
+        let answer = expect_ok([OsStr::new("send"), machine.as_os_str(), OsStr::new("")])?;
+        match answer.trim_end().parse::<u64>() {
+            Ok(count) if count >= self.told.shown => verified(machine),
+            Ok(count) => Err(Harm::Lost(format!("{} was shown, the machine is at {count}", self.told.shown))),
+            Err(_) => Err(Harm::Wrong(format!("a counter answers {answer:?}"))),
+        }
+    }
+}
+
+/// Every byte checked, every record executed again.
+fn verified(machine: &Path) -> Result<(), Harm> {
+    let verify = ["verify", "--depth", "full", "--replay"].map(OsStr::new);
+    expect_ok(verify.into_iter().chain([machine.as_os_str()])).map(drop)
 }
 
 /// What a command prints, if it succeeds.

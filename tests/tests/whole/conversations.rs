@@ -338,7 +338,7 @@ fn a_console_that_ends_breaks_the_request() {
 fn a_console_that_nobody_reads_stops_the_machine_cleanly() {
     let place = place();
     let machine = place.path().join("counter");
-    boot(&machine, &super::kills::fast_counter(place.path()), &[]);
+    boot(&machine, &tests::abide::fast_counter(place.path()), &[]);
     let mut command = abide(["start".as_ref(), machine.as_os_str()]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

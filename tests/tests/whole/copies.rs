@@ -10,12 +10,12 @@ use std::thread;
 
 use serde_json::Value as Json;
 use tests::abide::{
-    Answer, Life, Talk, boot, copy_folder, example, log, place, place_in_memory, root, run, status, verify,
+    Answer, Life, Talk, boot, copy_folder, example, fast_counter, log, place, place_in_memory, root, run, status,
+    verify,
 };
 use tests::sim::random::Random;
 
 use super::damage::{FILES, PAGE};
-use super::kills::fast_counter;
 
 fn notes(folder: &Path) -> PathBuf {
     let machine = folder.join("notes");

@@ -8,23 +8,13 @@ mod notes;
 
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use tests::abide::{Life, abide, boot, example, finish, log, place, root, run, send, verify};
+use tests::abide::{Life, abide, boot, example, fast_counter, finish, log, place, root, run, send, verify};
 use tests::sim::random::Random;
 
 const KILLS: usize = 200;
-
-/// The counter of the examples, counting every 10 ms instead of every second.
-pub(crate) fn fast_counter(folder: &Path) -> PathBuf {
-    let text = std::fs::read_to_string(example("counter/counter.wat")).unwrap();
-    let (slow, fast) = ("$SECOND i64 (i64.const 1000000000)", "$SECOND i64 (i64.const 10000000)");
-    assert_eq!(text.matches(slow).count(), 1, "the counter's interval has moved");
-    let path = folder.join("fast.wat");
-    std::fs::write(&path, text.replace(slow, fast)).unwrap();
-    path
-}
 
 /// What the log of a counter says, and what its console showed.
 #[derive(Default)]
