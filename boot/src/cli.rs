@@ -71,9 +71,12 @@ impl Command {
             | Self::Log(Log { machine, .. })
             | Self::Copy(Copy { machine, .. }) => Some(machine),
             Self::Show(show) => Some(show.point().0),
-            Self::Boot(_) | Self::Verify(_) | Self::Completions { .. } | Self::Man | Self::Reference | Self::Compile => {
-                None
-            }
+            Self::Boot(_)
+            | Self::Verify(_)
+            | Self::Completions { .. }
+            | Self::Man
+            | Self::Reference
+            | Self::Compile => None,
         }
     }
 

@@ -5,9 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
-use tests::abide::{Life, boot, copy_folder, example, place_in_memory, run, send, status, verify};
-
-use super::kills::fast_counter;
+use tests::abide::{Life, boot, copy_folder, example, fast_counter, place_in_memory, run, send, status, verify};
 
 /// The format that is written today.
 const PRESENT: u32 = 1;

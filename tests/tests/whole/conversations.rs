@@ -196,7 +196,7 @@ fn whoever_comes_while_a_machine_starts_waits_for_it() {
 fn a_repl_of_ones_own_is_left_cleanly() {
     let place = place();
     let machine = place.path().join("counter");
-    boot(&machine, &super::kills::fast_counter(place.path()), &[]);
+    boot(&machine, &tests::abide::fast_counter(place.path()), &[]);
     let leave: [fn(&mut OnTerminal); 2] = [|repl| repl.press("\x04"), |repl| repl.interrupt()];
     for leave in leave {
         let mut command = abide(["repl", "counter"]);

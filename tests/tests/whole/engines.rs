@@ -79,7 +79,7 @@ fn sqlite_comes_out_the_same_on_every_engine() {
 fn a_counter_comes_out_the_same_on_every_engine() {
     let place = place_in_memory();
     let machine = place.path().join("counter");
-    boot(&machine, &super::kills::fast_counter(place.path()), &[]);
+    boot(&machine, &tests::abide::fast_counter(place.path()), &[]);
     let mut life = Life::start(&machine);
     for number in 1..=50 {
         assert_eq!(life.line(), Some(format!("counter is at {number}")));
