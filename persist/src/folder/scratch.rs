@@ -4,7 +4,8 @@
 //! ```text
 //! .abide-new-NONCE/
 //!     lock.new    its lock before it has a name: a maker that has not got further
-//!     lock        held from before it had this name, so that one that is not locked has been abandoned
+//!     lock        held from before it had this name, so that one that is not locked has been abandoned; its name is durable before
+//!                 anything else is there
 //!     ...         what is being made
 //! ```
 //!
@@ -86,6 +87,8 @@ fn acquire_new(folder: &Path) -> io::Result<Lock> {
     let mut lock = Lock { file, folder: folder.to_owned() };
     lock.sign()?;
     std::fs::rename(unnamed, folder.join(LOCK_FILE))?;
+    // btrfs keeps a file's name when the file is synced, and forgets the lock's, which is older: a power cut then left what nobody dared to remove.
+    super::sync_folder(folder)?;
     Ok(lock)
 }
 
