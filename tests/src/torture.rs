@@ -2,10 +2,12 @@
 //!
 //! The same rows run in the tests, with the counts of [`Row::in_ci`], and as `cargo run --release -p tests --bin torture`, for as long as one likes.
 
+pub mod blocklog;
 pub mod disk_errors;
 pub mod disk_full;
 pub mod live_copies;
 pub mod openers;
+pub mod power_cuts;
 pub mod simulated;
 pub mod small_disks;
 pub mod system_calls;
@@ -49,6 +51,8 @@ pub struct Tally {
     pub wrong: Vec<String>,
     /// Why the row could not run here, if it could not.
     pub not_run: Option<String>,
+    /// What of the row could not run here, and why.
+    pub left_out: Vec<String>,
 }
 
 impl Tally {
@@ -105,6 +109,7 @@ pub const ROWS: &[Row] = &[
     small_disks::ROW,
     live_copies::ROW,
     openers::ROW,
+    power_cuts::ROW,
 ];
 
 impl fmt::Display for Tally {
@@ -113,7 +118,8 @@ impl fmt::Display for Tally {
             return write!(f, "NOT RUN: {why}");
         }
         let Self { injected, survived, lost, wrong, .. } = self;
-        write!(f, "{injected:>9} injected {survived:>9} survived {:>3} lost {:>3} wrong", lost.len(), wrong.len())
+        write!(f, "{injected:>9} injected {survived:>9} survived {:>3} lost {:>3} wrong", lost.len(), wrong.len())?;
+        self.left_out.iter().try_for_each(|what| write!(f, " (NOT RUN: {what})"))
     }
 }
 

@@ -19,6 +19,8 @@ mod damage;
 mod engines;
 #[path = "whole/kills.rs"]
 mod kills;
+#[path = "whole/power_cuts.rs"]
+mod power_cuts;
 #[path = "whole/runaways.rs"]
 mod runaways;
 #[path = "whole/sqlite.rs"]
