@@ -469,7 +469,7 @@ impl Body {
             memory.collect_dirty(&mut dirty).map_err(HostFault::from)?;
             for index in dirty.drain(..).map(PageIndex) {
                 let bytes = self.page(position, index)?;
-                memory.write_page(index.0, &bytes);
+                memory.write_page(index.0, &bytes).map_err(HostFault::from)?;
             }
             memory.clean().map_err(HostFault::from)?;
         }
@@ -604,7 +604,7 @@ impl Body {
             })?;
             for index in pages {
                 let bytes = self.page(position, index)?;
-                target.write_page(index.0, &bytes);
+                target.write_page(index.0, &bytes).map_err(HostFault::from)?;
             }
             target.clean().map_err(HostFault::from)?;
         }

@@ -26,8 +26,9 @@ pub struct Guest {
     state: Arc<StateMap>,
     alloc: TypedFunc<u32, u32>,
     step: TypedFunc<(u32, u32), u64>,
-    exchange: wasmtime::Memory,
     memories: Vec<Arc<GuestMemory>>,
+    /// The one of them in which buffers are exchanged.
+    exchange: Arc<GuestMemory>,
     globals: Vec<wasmtime::Global>,
     tables: Vec<wasmtime::Table>,
     functions: Vec<(u32, Func)>,
@@ -175,7 +176,6 @@ impl Guest {
         let lack = |what: &str| HostFault::Shape { what: what.to_owned() };
         let alloc = instance.get_typed_func(&mut store, "abide_alloc").map_err(|_| lack("abide_alloc"))?;
         let step = instance.get_typed_func(&mut store, "abide_step").map_err(|_| lack("abide_step"))?;
-        let exchange = instance.get_memory(&mut store, "memory").ok_or_else(|| lack("memory"))?;
         let globals = state
             .globals
             .iter()
@@ -198,6 +198,7 @@ impl Guest {
         if memories.len() != own {
             return Err(lack("a memory"));
         }
+        let exchange = memories.get(state.exchange as usize).cloned().ok_or_else(|| lack("memory"))?;
         let stop = stop.ok_or_else(|| lack(STOP))?;
         let overseer = Arc::new(Overseer::new(Arc::clone(&engine.meter)));
         let mode = engine.mode;
@@ -206,8 +207,8 @@ impl Guest {
             state,
             alloc,
             step,
-            exchange,
             memories,
+            exchange,
             globals,
             tables,
             functions,
@@ -225,11 +226,16 @@ impl Guest {
 
     /// Has the overseer asked whenever the guest is interrupted. A memory that is watched is one more reason to interrupt it.
     fn oversee(&mut self, watched: Option<Arc<GuestMemory>>) {
-        self.overseer.watch(watched.clone());
+        self.overseer.watch(watched);
         let overseer = Arc::clone(&self.overseer);
         let ticker = Ticker::new(self.reach.clone());
-        let mut faults =
-            GuestFaults { stop: None, watched: watched.map(|memory| (memory, Box::new(move || ticker.tick()) as _)) };
+        let told = Arc::clone(&self.overseer);
+        let mut faults = GuestFaults {
+            stop: None,
+            memories: self.memories.clone(),
+            watched_write: Box::new(move || ticker.tick()),
+            stuck: Box::new(move |error| told.is_stuck(error)),
+        };
         match self.reach {
             Reach::Stops(_) => {
                 let stop = Arc::clone(&self.stop);
@@ -241,6 +247,10 @@ impl Guest {
         }
         let module = self.instance.module(&self.store).clone();
         raw::handle_faults(&mut self.store, &module, faults);
+        // An engine of byte code has no signals handled.
+        if let Reach::Stops(_) = self.reach {
+            self.memories.iter().for_each(|memory| memory.allow_shutting());
+        }
     }
 
     /// Runs what runs once in a machine's life: active segments, the start function, `_initialize`.
@@ -281,9 +291,10 @@ impl Guest {
         let bytes = input.len() as u64;
         let length = u32::try_from(bytes).map_err(|_| Abort::InputBuffer { bytes, pointer: 0 })?;
         let pointer = self.alloc.call(&mut self.store, length).map_err(|error| self.fault(error))?;
-        if self.exchange.write(&mut self.store, pointer as usize, input).is_err() {
+        if u64::from(pointer) + bytes > self.exchange.byte_size() {
             return Err(Abort::InputBuffer { bytes, pointer }.into());
         }
+        self.exchange.write(pointer as usize, input).map_err(HostFault::from)?;
         // Only now: the host's own write of the input must not trap.
         if let Some((memory, page)) = &watched {
             memory.protect_for_report(page.0).map_err(HostFault::from)?;
@@ -297,11 +308,11 @@ impl Guest {
         if u64::from(length) > self.limits.output_bytes {
             return Err(Abort::OutputBytes { bytes: length, limit: self.limits.output_bytes }.into());
         }
-        let start = pointer as usize;
-        match self.exchange.data(&self.store).get(start..start.saturating_add(length as usize)) {
-            Some(output) => Ok(output.to_vec()),
-            None => Err(Abort::OutputBuffer { bytes: length, pointer }.into()),
+        let end = u64::from(pointer) + u64::from(length);
+        if end > self.exchange.byte_size() {
+            return Err(Abort::OutputBuffer { bytes: length, pointer }.into());
         }
+        Ok(self.exchange.read(pointer.into()..end))
     }
 
     /// Puts the limits that only a live machine has in force, or out of it. The native stack stays as it is.

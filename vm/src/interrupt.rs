@@ -115,10 +115,15 @@ impl Overseer {
         match stop.open() {
             Ok(()) => may_go_on,
             Err(error) => {
-                self.state().verdict = Some(Verdict::Stuck(error));
+                self.is_stuck(error);
                 false
             }
         }
+    }
+
+    /// The guest cannot be let go on: what it is about to do fails on the host. On the guest's thread, in a signal handler.
+    pub(crate) fn is_stuck(&self, error: MemoryError) {
+        self.state().verdict = Some(Verdict::Stuck(error));
     }
 
     /// Why the guest was stopped, if it was.

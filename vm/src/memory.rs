@@ -3,7 +3,8 @@
 //! * [`MemoryBank`] makes memories for wasmtime and remembers them for the host.
 //! * [`StopMemory`] is no state, but where a running guest is made to stop.
 //! * [`GuestMemory`] is the host's handle: collect what was written, read pages, restore pages, resize.
-//! * [`Tracker`] is the mechanism that finds written pages, chosen by a self-test.
+//! * [`Chunks`] says where to look for written pages, so that a collect does not look everywhere.
+//! * [`Tracker`] is the mechanism that finds them there, chosen by a self-test.
 //! * [`Pager`] brings pages of a large image in when they are touched.
 //!
 //! A page is 4 KiB here whatever the host's page is; on a host with larger pages, one written host page counts as all the pages
@@ -14,6 +15,9 @@
 //! While guest code runs in a memory, the host calls nothing on its handle but [`GuestMemory::byte_size`],
 //! [`GuestMemory::load_some`] and [`GuestMemory::loaded`]; the pager's own thread works at any time. Between calls into the guest
 //! every function may be called from any thread, and such calls exclude each other.
+//!
+//! The host writes to a memory through its handle, or, on behalf of a call of the guest, from within it. wasmtime's own functions that write must not
+//! be used otherwise: what they write to may be read-only, and nobody would handle the fault.
 //!
 //! # What an engine must be configured with
 //!
@@ -30,6 +34,7 @@
 //! `wasmtime::Memory::grow(store, 0)`, which makes it look again; without that, `memory.size` and bulk instructions go by the old size.
 
 mod bank;
+mod chunks;
 pub(crate) mod kernel;
 mod pager;
 mod self_test;
@@ -40,9 +45,8 @@ mod tracker;
 mod tests;
 
 use std::io;
-#[cfg(test)]
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use self::bank::{Made, MemoryBank, NewMemory};
@@ -52,6 +56,7 @@ pub use self::pager::{Pager, PagerError};
 pub(crate) use self::stop::StopMemory;
 pub use self::tracker::Tracker;
 
+use self::chunks::Chunks;
 use self::pager::LazyImage;
 use self::tracker::Tracking;
 use crate::raw::Mapping;
@@ -135,11 +140,28 @@ pub enum MemoryError {
 pub(crate) struct GuestMemory {
     // Declared first, dropped first: the pager's thread must be gone before the memory is unmapped.
     image: Mutex<Option<LazyImage>>,
+    /// Held while chunks are opened or shut, but not by the signal handler.
     tracking: Mutex<Tracking>,
+    chunks: Chunks,
     growth_failure: Mutex<Option<MemoryError>>,
+    /// Where the page is that [`Self::protect_for_report`] protects, or [`NOWHERE`].
+    watched: AtomicUsize,
     bulk_write_seen: AtomicBool,
     mapping: Arc<Mapping>,
 }
+
+/// What becomes of a write that faulted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FaultedWrite {
+    /// It is made again, and will pass.
+    Repeat,
+    /// A bulk instruction wrote the page that is watched. It is made again, and the guest should be stopped soon after.
+    RepeatAndStop,
+    /// The engine may make a trap of it: the guest wrote the page that is watched, or this is none of ours.
+    Trap,
+}
+
+const NOWHERE: usize = usize::MAX;
 
 impl GuestMemory {
     fn create(tracker: Tracker, bytes: usize, capacity: usize, guard: usize) -> Result<GuestMemory, MemoryError> {
@@ -149,7 +171,9 @@ impl GuestMemory {
         let memory = GuestMemory {
             image: Mutex::new(None),
             tracking: Mutex::new(tracking),
+            chunks: Chunks::new(tracker.grain(), capacity),
             growth_failure: Mutex::new(None),
+            watched: AtomicUsize::new(NOWHERE),
             bulk_write_seen: AtomicBool::new(false),
             mapping: Arc::new(mapping),
         };
@@ -173,7 +197,7 @@ impl GuestMemory {
         out.clear();
         let mut tracking = lock(&self.tracking);
         let tracker = tracking.tracker();
-        tracking.collect(&self.mapping, out).map_err(|source| MemoryError::Collect { tracker, source })
+        tracking.collect(&self.mapping, &self.chunks, out).map_err(|source| MemoryError::Collect { tracker, source })
     }
 
     /// Makes every page count as not written: what the memory holds now is what the host means it to hold.
@@ -193,13 +217,18 @@ impl GuestMemory {
         page
     }
 
+    /// The bytes of open chunks.
+    #[cfg(test)]
+    pub(crate) fn open_ranges(&self) -> Vec<Range<usize>> {
+        self.chunks.written_ranges(&self.mapping).collect()
+    }
+
     /// Copies one page out.
     pub(crate) fn copy_page(&self, index: u32, out: &mut [u8; PAGE_BYTES]) {
         self.mapping.read(page_offset(index), out);
     }
 
     /// Copies a range of bytes out.
-    #[cfg(test)]
     pub(crate) fn read(&self, range: Range<u64>) -> Vec<u8> {
         assert!(range.start <= range.end && range.end <= self.byte_size(), "{range:?} is outside the memory");
         // Both ends are within the mapping, whose size is a usize.
@@ -210,14 +239,23 @@ impl GuestMemory {
     }
 
     /// Sets one page. It counts as written until [`clean`](Self::clean).
-    pub(crate) fn write_page(&self, index: u32, page: &[u8; PAGE_BYTES]) {
-        self.mapping.write(page_offset(index), page);
+    pub(crate) fn write_page(&self, index: u32, page: &[u8; PAGE_BYTES]) -> Result<(), MemoryError> {
+        self.write(page_offset(index), page)
+    }
+
+    /// Sets a range of bytes. Its pages count as written.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), MemoryError> {
+        let _tracking = lock(&self.tracking);
+        let opened = self.chunks.open(&self.mapping, offset..offset + bytes.len());
+        opened.map_err(|source| MemoryError::Protect { page: page_index(offset), source })?;
+        self.mapping.write(offset, bytes);
+        Ok(())
     }
 
     /// Makes one page zero. It counts as written until [`clean`](Self::clean).
     #[cfg(test)]
-    pub(crate) fn zero_page(&self, index: u32) {
-        self.write_page(index, &ZERO_PAGE);
+    pub(crate) fn zero_page(&self, index: u32) -> Result<(), MemoryError> {
+        self.write_page(index, &ZERO_PAGE)
     }
 
     /// Makes the memory all zero, of the given size, with nothing counting as written and no pager.
@@ -255,12 +293,21 @@ impl GuestMemory {
     /// [`crate::raw::handle_faults`] was told of the memory.
     pub(crate) fn protect_for_report(&self, index: u32) -> Result<(), MemoryError> {
         self.bulk_write_seen.store(false, Ordering::Relaxed);
-        self.allow_writes(index, false)
+        let _tracking = lock(&self.tracking);
+        let page = self.mapping.host_page_of(page_offset(index));
+        // Opened first: another write in its chunk must not open the page, too.
+        let opened = self.chunks.open(&self.mapping, page.clone());
+        let protected = opened.and_then(|()| self.mapping.allow_writes(page.clone(), false));
+        protected.map_err(|source| MemoryError::Protect { page: index, source })?;
+        self.watched.store(page.start, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Undoes [`protect_for_report`](Self::protect_for_report).
     pub(crate) fn unprotect(&self, index: u32) -> Result<(), MemoryError> {
-        self.allow_writes(index, true)
+        self.watched.store(NOWHERE, Ordering::Relaxed);
+        let page = self.mapping.host_page_of(page_offset(index));
+        self.mapping.allow_writes(page, true).map_err(|source| MemoryError::Protect { page: index, source })
     }
 
     /// Whether a bulk instruction wrote to a page since it was protected. The page is writable again then. Such a write does not trap,
@@ -269,9 +316,31 @@ impl GuestMemory {
         self.bulk_write_seen.load(Ordering::Relaxed)
     }
 
-    /// Notes a write for [`bulk_write_seen`](Self::bulk_write_seen). Called in a signal handler: does nothing else.
-    pub(crate) fn note_bulk_write(&self) {
-        self.bulk_write_seen.store(true, Ordering::Relaxed);
+    /// From here on [`write_faulted`](Self::write_faulted) is called when a write to this memory faults, by whomever it is made on the
+    /// guest's behalf. Until then every page is writable.
+    pub(crate) fn allow_shutting(&self) {
+        self.chunks.allow_shutting();
+    }
+
+    /// What becomes of a write at `offset`, within the memory, that faulted. Called in a signal handler, on the thread that writes: takes no lock
+    /// and allocates nothing.
+    pub(crate) fn write_faulted(&self, offset: usize, in_guest_code: bool) -> Result<FaultedWrite, MemoryError> {
+        let page = self.mapping.host_page_of(offset);
+        let protect = |source| MemoryError::Protect { page: page_index(offset), source };
+        if self.watched.load(Ordering::Relaxed) == page.start {
+            if in_guest_code {
+                return Ok(FaultedWrite::Trap);
+            }
+            self.mapping.allow_writes(page, true).map_err(protect)?;
+            self.watched.store(NOWHERE, Ordering::Relaxed);
+            self.bulk_write_seen.store(true, Ordering::Relaxed);
+            return Ok(FaultedWrite::RepeatAndStop);
+        }
+        if self.chunks.is_open(offset) {
+            return Ok(FaultedWrite::Trap);
+        }
+        self.chunks.open(&self.mapping, page).map_err(protect)?;
+        Ok(FaultedWrite::Repeat)
     }
 
     /// Makes the memory, at its present size, hold an image whose pages come from `pager` when they are first touched.
@@ -292,7 +361,7 @@ impl GuestMemory {
             for index in (0..self.page_count()).filter(|index| populated(*index)) {
                 page.fill(0);
                 pager.load(index, &mut page)?;
-                self.write_page(index, &page);
+                self.write_page(index, &page)?;
             }
             return self.clean();
         };
@@ -337,18 +406,16 @@ impl GuestMemory {
     }
 
     fn resize(&self, bytes: usize) -> Result<(), MemoryError> {
+        let _tracking = lock(&self.tracking);
+        let before = self.mapping.byte_size();
         let resized = if bytes > self.mapping.capacity() || !bytes.is_multiple_of(self.mapping.host_page()) {
             Err(io::ErrorKind::InvalidInput.into())
         } else {
-            self.mapping.resize(bytes)
+            let opened = if bytes > before { self.chunks.growing(&self.mapping, before) } else { Ok(()) };
+            opened.and_then(|()| self.mapping.resize(bytes))
         };
+        self.chunks.resized(before, self.mapping.byte_size());
         resized.map_err(|source| MemoryError::Resize { wanted_bytes: bytes, source })
-    }
-
-    fn allow_writes(&self, index: u32, allowed: bool) -> Result<(), MemoryError> {
-        self.mapping
-            .allow_writes(page_offset(index), allowed)
-            .map_err(|source| MemoryError::Protect { page: index, source })
     }
 }
 

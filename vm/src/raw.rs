@@ -21,6 +21,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::mem::size_of;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -31,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, UserfaultfdFlags};
 
 use crate::memory::kernel::*;
-use crate::memory::{GuestMemory, MemoryBank, MemoryError, NewMemory, StopMemory};
+use crate::memory::{FaultedWrite, GuestMemory, MemoryBank, MemoryError, NewMemory, StopMemory};
 
 /// A reserved address range, accessible up to [`byte_size`](Mapping::byte_size), never moved, unmapped on drop.
 ///
@@ -125,13 +126,18 @@ impl Mapping {
         let _ = unsafe { rustix::mm::madvise(self.base.as_ptr().cast(), self.mapped, Advice::LinuxNoHugepage) };
     }
 
-    /// Allows or forbids writing to the host page at `offset`. A forbidden write faults like one out of bounds.
-    pub(crate) fn allow_writes(&self, offset: usize, allowed: bool) -> io::Result<()> {
-        let _host = self.lock();
-        let offset = offset - offset % self.host_page;
-        self.check(offset, self.host_page);
+    /// The range of the host page that a byte is in.
+    pub(crate) fn host_page_of(&self, offset: usize) -> Range<usize> {
+        let start = offset - offset % self.host_page;
+        start..start + self.host_page
+    }
+
+    /// Allows or forbids writing to whole host pages. A forbidden write faults like one out of bounds, also when the host makes it. Takes no lock, so
+    /// that a signal handler can call it.
+    pub(crate) fn allow_writes(&self, range: Range<usize>, allowed: bool) -> io::Result<()> {
+        self.check(range.start, range.len());
         let flags = if allowed { MprotectFlags::READ | MprotectFlags::WRITE } else { MprotectFlags::READ };
-        self.protect(offset, self.host_page, flags)
+        self.protect(range.start, range.len(), flags)
     }
 
     /// Allows reads of everything accessible, or forbids all access. Takes no lock, so that a signal handler can call it: only for a memory
@@ -149,7 +155,7 @@ impl Mapping {
         unsafe { ptr::copy_nonoverlapping(self.at(offset), out.as_mut_ptr(), out.len()) }
     }
 
-    /// Copies bytes into the memory.
+    /// Copies bytes into the memory, which must be writable there: otherwise the process ends.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         let _host = self.lock();
         self.check(offset, bytes.len());
@@ -191,7 +197,8 @@ impl Mapping {
 
     fn protect(&self, offset: usize, len: usize, flags: MprotectFlags) -> io::Result<()> {
         assert!(offset + len <= self.capacity);
-        // SAFETY: the range is ours alone; no reference into it outlives the lock that the caller holds, or there never is one.
+        // SAFETY: the range is ours alone, and contents stay. An access that is not allowed any more is a fault, which is defined; no reference
+        // into the range outlives the lock that those who resize hold.
         unsafe { rustix::mm::mprotect(self.at(offset).cast(), len, flags) }.map_err(Into::into)
     }
 
@@ -350,17 +357,18 @@ impl PageScan {
         File::open("/proc/self/pagemap").map(PageScan)
     }
 
-    /// Calls `found` with the byte range of each run of host pages written since the last scan, in ascending order unless the
-    /// memory changes meanwhile, and protects those pages again. Finding and protecting are one atomic act for each page.
+    /// Calls `found` with the byte range of each run of host pages of `range` written since the last scan, in ascending order unless
+    /// the memory changes meanwhile, and protects those pages again. Finding and protecting are one atomic act for each page.
     pub(crate) fn take_written(
         &self,
         mapping: &Mapping,
-        mut found: impl FnMut(std::ops::Range<usize>),
+        range: Range<usize>,
+        mut found: impl FnMut(Range<usize>),
     ) -> io::Result<()> {
+        mapping.check(range.start, range.len());
         let base = mapping.base.as_ptr().addr();
-        let end = base + mapping.byte_size();
+        let (mut start, end) = (base + range.start, base + range.end);
         let mut regions = [PageRegion::default(); SCAN_REGIONS];
-        let mut start = base;
         while start < end {
             let mut scan = PmScanArg {
                 size: size_of::<PmScanArg>() as u64,
@@ -385,8 +393,8 @@ impl PageScan {
                 let offset = |address: u64| usize::try_from(address).unwrap_or(0).saturating_sub(base);
                 found(offset(region.start)..offset(region.end));
             }
-            // The walk can end early although the scan was complete, so an empty answer is what ends it for sure.
-            if count == 0 {
+            // The walk can seem to end early although the scan was complete; it is not only where there was no room for more.
+            if count < SCAN_REGIONS {
                 break;
             }
             start = usize::try_from(scan.walk_end).unwrap_or(end).max(start);
@@ -460,23 +468,28 @@ fn chain(error: &MemoryError) -> String {
     text
 }
 
-/// What page faults of a running guest mean that are no traps.
-#[derive(Default)]
+/// What page faults of a running guest mean that are no traps. What is called here is called in a signal handler.
 pub(crate) struct GuestFaults {
     /// The stop memory, and what is asked when the guest has come to it while it was closed: whether to go on, with the memory open again.
     pub(crate) stop: Option<(Arc<StopMemory>, Decide)>,
-    /// A memory with a page that [`GuestMemory::protect_for_report`] protects, and what is done when a bulk instruction writes to it.
-    pub(crate) watched: Option<(Arc<GuestMemory>, Act)>,
+    /// The memories that say themselves what becomes of a write that faults.
+    pub(crate) memories: Vec<Arc<GuestMemory>>,
+    /// What is done when a bulk instruction has written to a page that [`GuestMemory::protect_for_report`] protects.
+    pub(crate) watched_write: Box<dyn Fn() + Send + Sync>,
+    /// What is done when a memory cannot be written to because the host fails. The guest ends there.
+    pub(crate) stuck: Box<dyn Fn(MemoryError) + Send + Sync>,
 }
 
 type Decide = Box<dyn Fn() -> bool + Send + Sync>;
-type Act = Box<dyn Fn() + Send + Sync>;
 
 /// Handles faults of guests of this store, in place of what was handled before.
 ///
-/// A guest that finds its stop memory closed goes on as if nothing had been, or traps. Bulk instructions write to watched pages from host code,
-/// where wasmtime does not turn a fault into a trap, so the process would end: the page becomes writable instead, the memory notes
-/// it ([`GuestMemory::bulk_write_seen`]), and the given action sees to it that the guest is interrupted soon after.
+/// A guest that finds its stop memory closed goes on as if nothing had been, or traps. A write to a chunk that is shut opens it and is made again.
+/// Bulk instructions and pure imports write from host code, where wasmtime does not turn a fault into a trap, so the process would
+/// end: a watched page becomes writable instead, the memory notes it ([`GuestMemory::bulk_write_seen`]), and the given action sees
+/// to it that the guest is interrupted soon after.
+///
+/// The host itself has to open what it writes: while no guest runs, nothing handles its faults.
 pub(crate) fn handle_faults<T>(store: &mut wasmtime::Store<T>, module: &wasmtime::Module, faults: GuestFaults) {
     use wasmtime::unix::StoreExt;
 
@@ -493,25 +506,27 @@ pub(crate) fn handle_faults<T>(store: &mut wasmtime::Store<T>, module: &wasmtime
         {
             return goes_on();
         }
-        let (Some((memory, written)), Some(counter)) = (&faults.watched, counter) else { return false };
-        let mapping = memory.mapping();
-        let Some(offset) = mapping.offset_of(address) else { return false };
-        if code.contains(&counter) {
-            return false;
+        let found = faults.memories.iter().find_map(|memory| Some((memory, memory.mapping().offset_of(address)?)));
+        let Some((memory, offset)) = found else { return false };
+        // All of the accessible part is readable, so this was a write.
+        let in_guest_code = counter.is_none_or(|counter| code.contains(&counter));
+        match memory.write_faulted(offset, in_guest_code) {
+            Ok(FaultedWrite::Repeat) => true,
+            Ok(FaultedWrite::RepeatAndStop) => {
+                (faults.watched_write)();
+                true
+            }
+            Ok(FaultedWrite::Trap) => false,
+            Err(error) => {
+                (faults.stuck)(error);
+                false
+            }
         }
-        let page = offset - offset % mapping.host_page;
-        // All of the accessible part is readable, so this was a write to a page that was made read-only.
-        if mapping.protect(page, mapping.host_page, MprotectFlags::READ | MprotectFlags::WRITE).is_err() {
-            return false;
-        }
-        memory.note_bulk_write();
-        written();
-        true
     };
-    // SAFETY: the signal is not one of those that come at any moment: the thread has either made a poll, which is code of the guest, or a copy of
-    // bytes on behalf of a bulk instruction. Neither is inside an allocator or holds a lock, so what is called here finds them as any
-    // function called from there would. It runs on wasmtime's signal stack of 256 KiB. Its assertions cannot fail: the page is in the
-    // mapping.
+    // SAFETY: the signal is not one of those that come at any moment: the thread has made a poll or a store, which are code of the guest, or a copy
+    // of bytes into a memory on behalf of a bulk instruction or a pure import. None of them is inside an allocator or holds a lock, so
+    // what is called here finds them as any function called from there would. It runs on wasmtime's signal stack of 256 KiB. Its
+    // assertions cannot fail: the offset is in the mapping.
     unsafe { store.set_signal_handler(handler) }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "whole/captures.rs"]
+mod captures;
 #[path = "whole/life.rs"]
 mod life;
 #[path = "whole/stop.rs"]

@@ -34,27 +34,36 @@ pub(super) fn run() -> Result<(), SelfTestFailure> {
         if found == expected { Ok(()) } else { Err(SelfTestFailure::Wrong { step, expected, found }) }
     };
 
+    let write = |index| memory.write_page(index, &page).map_err(refused("write"));
+
     expect("untouched memory", &[])?;
-    memory.write_page(0, &page);
-    memory.write_page(33, &page);
+    write(0)?;
+    write(33)?;
     expect("first writes", &[0, 33])?;
     expect("no writes", &[])?;
-    memory.write_page(33, &page);
+    write(33)?;
     expect("a write to a page that was collected", &[33])?;
+
+    memory.allow_shutting();
+    for _ in 0..Tracker::WriteProtect.grain().patience {
+        expect("no writes", &[])?;
+    }
+    write(33)?;
+    expect("a write to a chunk that was shut", &[33])?;
 
     memory.grow_to(2 * SIZE).map_err(refused("grow"))?;
     expect("after growing", &[])?;
     let last = memory.page_count() - 1;
-    memory.write_page(0, &page);
-    memory.write_page(last, &page);
+    write(0)?;
+    write(last)?;
     expect("writes after growing", &[0, last])?;
 
-    memory.write_page(0, &page);
+    write(0)?;
     memory.clean().map_err(refused("clean"))?;
     expect("after a restore", &[])?;
     memory.reset(SIZE as u64).map_err(refused("reset"))?;
     expect("after a reset", &[])?;
-    memory.write_page(0, &page);
+    write(0)?;
     expect("a write after a reset", &[0])
 }
 

@@ -1,12 +1,14 @@
-//! Finding the pages that were written.
+//! Finding the pages that were written, among those of open chunks.
 //!
-//! Write-protect costs about a microsecond for each page written and a few for each collect. Compare costs a read of the whole memory for each
-//! collect and twice the memory, but works on any kernel and in any container.
+//! Write-protect costs about a microsecond for each page written and one or two for each open chunk and collect. Compare costs a read of the open
+//! chunks for each collect and twice the memory, but works on any kernel and in any container.
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use super::chunks::{Chunks, Grain};
 use super::{PAGE_BYTES, ZERO_PAGE, page_index, page_offset, self_test};
 use crate::raw::{Faults, Mapping, PageScan, Watch};
 
@@ -30,6 +32,16 @@ impl Tracker {
             Ok(()) => (Tracker::WriteProtect, "this kernel can track written pages".to_owned()),
             Err(failure) => (Tracker::Compare, format!("write protection does not work here: {failure}")),
         }
+    }
+
+    /// How memories are divided. Chosen by measurement: docs/decisions/0016.
+    pub(super) fn grain(self) -> Grain {
+        let patience = match self {
+            Tracker::WriteProtect => 8,
+            // Comparing a chunk costs as much as shutting and opening it.
+            Tracker::Compare => 1,
+        };
+        Grain { chunk_bytes: 256 << 10, patience }
     }
 }
 
@@ -79,18 +91,20 @@ impl Tracking {
     }
 
     /// Appends the pages written since the last call to the empty `out`.
-    pub(super) fn collect(&mut self, mapping: &Mapping, out: &mut Vec<u32>) -> io::Result<()> {
-        match self {
-            Tracking::WriteProtect { scan, .. } => {
-                scan.take_written(mapping, |run| out.extend(page_index(run.start)..page_index(run.end)))?;
-                if !out.is_sorted_by(|a, b| a < b) {
-                    out.sort_unstable();
-                    out.dedup();
+    pub(super) fn collect(&mut self, mapping: &Mapping, chunks: &Chunks, out: &mut Vec<u32>) -> io::Result<()> {
+        for range in chunks.written_ranges(mapping) {
+            match self {
+                Tracking::WriteProtect { scan, .. } => {
+                    scan.take_written(mapping, range, |run| out.extend(page_index(run.start)..page_index(run.end)))?;
                 }
+                Tracking::Compare(shadow) => shadow.collect(mapping, range, out),
             }
-            Tracking::Compare(shadow) => shadow.collect(mapping, out),
         }
-        Ok(())
+        if !out.is_sorted_by(|a, b| a < b) {
+            out.sort_unstable();
+            out.dedup();
+        }
+        chunks.collected(mapping, out)
     }
 
     /// The memory was cleared and has its new size: all zero, nothing written.
@@ -118,10 +132,12 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
-    fn collect(&mut self, mapping: &Mapping, out: &mut Vec<u32>) {
-        let count = page_index(mapping.byte_size());
-        self.pages.resize_with(count as usize, || None);
-        for (index, known) in (0..count).zip(&mut self.pages) {
+    fn collect(&mut self, mapping: &Mapping, range: Range<usize>, out: &mut Vec<u32>) {
+        let (first, end) = (page_index(range.start), page_index(range.end));
+        if self.pages.len() < end as usize {
+            self.pages.resize_with(end as usize, || None);
+        }
+        for (index, known) in (first..end).zip(&mut self.pages[first as usize..]) {
             let offset = page_offset(index);
             if !mapping.differs(offset, known.as_deref().unwrap_or(&ZERO_PAGE)) {
                 continue;

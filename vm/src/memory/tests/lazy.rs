@@ -93,7 +93,7 @@ fn bulk_instructions_and_the_host_touch_missing_pages_too() {
         assert_eq!(guest.dirty(), [15, 16]);
         let bytes = guest.memory.read(47 * 4096..49 * 4096);
         assert_eq!((bytes[0], bytes[4095], bytes[4096]), (47, 47, 48));
-        guest.memory.write_page(63, &[1; PAGE_BYTES]);
+        guest.memory.write_page(63, &[1; PAGE_BYTES]).unwrap();
         assert_eq!(guest.dirty(), [63]);
     }
 }

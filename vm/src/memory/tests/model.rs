@@ -4,16 +4,20 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::guest::{Guest, trackers};
+use super::guest::{Guest, WORDS, trackers};
 use crate::memory::{PAGE_BYTES, Pager, PagerError, Tracker, WASM_PAGE_BYTES};
 
 #[derive(Clone, Debug)]
 enum Op {
     Poke { address: prop::sample::Index, byte: u8 },
     Fill { address: prop::sample::Index, byte: u8, len: u16 },
+    Copy { to: prop::sample::Index, from: prop::sample::Index, len: u16 },
+    Init { address: prop::sample::Index },
+    Scribble { address: prop::sample::Index, byte: u8 },
     Peek { address: prop::sample::Index },
     Grow { pages: u32 },
     Collect,
+    Rest,
     Restore { page: prop::sample::Index, byte: u8 },
     Zero { page: prop::sample::Index },
     Clean,
@@ -28,9 +32,13 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (at(), any::<u8>()).prop_map(|(address, byte)| Op::Poke { address, byte }),
         3 => (at(), any::<u8>(), any::<u16>()).prop_map(|(address, byte, len)| Op::Fill { address, byte, len }),
+        2 => (at(), at(), any::<u16>()).prop_map(|(to, from, len)| Op::Copy { to, from, len }),
+        1 => at().prop_map(|address| Op::Init { address }),
+        2 => (at(), any::<u8>()).prop_map(|(address, byte)| Op::Scribble { address, byte }),
         2 => at().prop_map(|address| Op::Peek { address }),
         2 => (0..6u32).prop_map(|pages| Op::Grow { pages }),
         6 => Just(Op::Collect),
+        4 => Just(Op::Rest),
         3 => (at(), any::<u8>()).prop_map(|(page, byte)| Op::Restore { page, byte }),
         1 => at().prop_map(|page| Op::Zero { page }),
         2 => Just(Op::Clean),
@@ -47,19 +55,35 @@ struct Model {
     bytes: Vec<u8>,
     collected: Vec<u8>,
     written: BTreeSet<u32>,
-    /// Pages read while they had never been written: the kernel maps a page of zeros and may count it once.
+    /// Pages read while they had never been written: the kernel maps a page of zeros and may count it once, when its chunk is open.
     touched: BTreeSet<u32>,
+    /// Bytes of a chunk, and the chunks that may be open.
+    chunk: usize,
+    open: BTreeSet<usize>,
 }
 
 impl Model {
-    fn write(&mut self, start: usize, len: usize, byte: u8) {
-        self.bytes[start..start + len].fill(byte);
-        for page in start / PAGE_BYTES..(start + len).div_ceil(PAGE_BYTES) {
-            self.written.insert(page.try_into().unwrap());
-        }
+    fn new(tracker: Tracker, wasm_pages: usize) -> Model {
+        let mut model = Model { chunk: tracker.grain().chunk_bytes, ..Model::default() };
+        model.resize(wasm_pages * WASM_PAGE_BYTES);
+        model
+    }
+
+    fn write(&mut self, start: usize, bytes: &[u8]) {
+        let end = start + bytes.len();
+        self.bytes[start..end].copy_from_slice(bytes);
+        self.written.extend((start / PAGE_BYTES..end.div_ceil(PAGE_BYTES)).map(|page| u32::try_from(page).unwrap()));
+        self.open.extend(start / self.chunk..end.div_ceil(self.chunk));
+    }
+
+    fn fill(&mut self, start: usize, len: usize, byte: u8) {
+        self.write(start, &vec![byte; len]);
     }
 
     fn resize(&mut self, bytes: usize) {
+        if bytes > self.bytes.len() {
+            self.open.extend(self.bytes.len() / self.chunk..bytes.div_ceil(self.chunk));
+        }
         self.bytes.resize(bytes, 0);
         self.collected.resize(bytes, 0);
         let pages = u32::try_from(bytes / PAGE_BYTES).unwrap();
@@ -70,7 +94,6 @@ impl Model {
     fn settle(&mut self) {
         self.collected = self.bytes.clone();
         self.written.clear();
-        self.touched.clear();
     }
 
     fn changed(&self) -> BTreeSet<u32> {
@@ -102,8 +125,7 @@ impl Pager for Pattern {
 
 fn run(tracker: Tracker, ops: &[Op]) -> Result<(), TestCaseError> {
     let mut guest = Guest::new(tracker);
-    let mut model = Model::default();
-    model.resize(2 * WASM_PAGE_BYTES);
+    let mut model = Model::new(tracker, 2);
     for op in ops {
         let size = model.bytes.len();
         let page_count = size / PAGE_BYTES;
@@ -111,13 +133,33 @@ fn run(tracker: Tracker, ops: &[Op]) -> Result<(), TestCaseError> {
             Op::Poke { address, byte } => {
                 let address = address.index(size);
                 guest.poke(address.try_into().unwrap(), *byte).unwrap();
-                model.write(address, 1, *byte);
+                model.fill(address, 1, *byte);
             }
             Op::Fill { address, byte, len } => {
                 let address = address.index(size);
                 let len = usize::from(*len).min(size - address);
                 guest.fill(address.try_into().unwrap(), *byte, len.try_into().unwrap()).unwrap();
-                model.write(address, len, *byte);
+                model.fill(address, len, *byte);
+            }
+            Op::Copy { to, from, len } => {
+                let (to, from) = (to.index(size), from.index(size));
+                let len = usize::from(*len).min(size - to.max(from));
+                guest.copy(to.try_into().unwrap(), from.try_into().unwrap(), len.try_into().unwrap()).unwrap();
+                let bytes = model.bytes[from..from + len].to_vec();
+                model.write(to, &bytes);
+                // What was read may have been mapped by that.
+                let read = from / PAGE_BYTES..(from + len).div_ceil(PAGE_BYTES);
+                model.touched.extend(read.map(|page| u32::try_from(page).unwrap()));
+            }
+            Op::Init { address } => {
+                let address = address.index(size - WORDS.len());
+                guest.init(address.try_into().unwrap()).unwrap();
+                model.write(address, WORDS);
+            }
+            Op::Scribble { address, byte } => {
+                let address = address.index(size);
+                guest.scribble(address.try_into().unwrap(), *byte).unwrap();
+                model.fill(address, 1, *byte);
             }
             Op::Peek { address } => {
                 let address = address.index(size);
@@ -127,7 +169,7 @@ fn run(tracker: Tracker, ops: &[Op]) -> Result<(), TestCaseError> {
             Op::Grow { pages } => {
                 let grown = guest.grow(*pages).unwrap();
                 let wanted = size + *pages as usize * WASM_PAGE_BYTES;
-                prop_assert_eq!(grown == -1, wanted > 256 * WASM_PAGE_BYTES);
+                prop_assert_eq!(grown == -1, wanted > 4096 * WASM_PAGE_BYTES);
                 if grown != -1 {
                     model.resize(wanted);
                 }
@@ -136,7 +178,7 @@ fn run(tracker: Tracker, ops: &[Op]) -> Result<(), TestCaseError> {
                 let found: BTreeSet<u32> = guest.dirty().into_iter().collect();
                 let changed = model.changed();
                 match tracker {
-                    Tracker::Compare => prop_assert_eq!(found, changed),
+                    Tracker::Compare => prop_assert_eq!(&found, &changed),
                     Tracker::WriteProtect => {
                         let host_page = rustix::param::page_size();
                         prop_assert!(
@@ -151,16 +193,22 @@ fn run(tracker: Tracker, ops: &[Op]) -> Result<(), TestCaseError> {
                     }
                 }
                 model.settle();
+                model.touched.retain(|page| !found.contains(page));
+            }
+            Op::Rest => {
+                guest.rest();
+                model.settle();
+                model.open.clear();
             }
             Op::Restore { page, byte } => {
                 let page = page.index(page_count);
-                guest.memory.write_page(page.try_into().unwrap(), &[*byte; PAGE_BYTES]);
-                model.write(page * PAGE_BYTES, PAGE_BYTES, *byte);
+                guest.memory.write_page(page.try_into().unwrap(), &[*byte; PAGE_BYTES]).unwrap();
+                model.fill(page * PAGE_BYTES, PAGE_BYTES, *byte);
             }
             Op::Zero { page } => {
                 let page = page.index(page_count);
-                guest.memory.zero_page(page.try_into().unwrap());
-                model.write(page * PAGE_BYTES, PAGE_BYTES, 0);
+                guest.memory.zero_page(page.try_into().unwrap()).unwrap();
+                model.fill(page * PAGE_BYTES, PAGE_BYTES, 0);
             }
             Op::Clean => {
                 guest.memory.clean().unwrap();
@@ -175,8 +223,10 @@ fn run(tracker: Tracker, ops: &[Op]) -> Result<(), TestCaseError> {
             Op::Reset { pages } => {
                 guest.memory.reset(u64::from(*pages) * WASM_PAGE_BYTES as u64).unwrap();
                 guest.refresh();
-                model = Model::default();
-                model.resize(*pages as usize * WASM_PAGE_BYTES);
+                let open = std::mem::take(&mut model.open);
+                model = Model::new(tracker, *pages as usize);
+                // What is open stays open, though there is nothing to be found in it.
+                model.open.extend(open);
             }
             Op::Attach { seed } => {
                 let lost = Box::new(|error| panic!("{error:?}"));
@@ -185,11 +235,21 @@ fn run(tracker: Tracker, ops: &[Op]) -> Result<(), TestCaseError> {
                     bytes.fill(if Pattern::has(page) { Pattern(*seed).byte(page) } else { 0 });
                 }
                 model.settle();
+                if tracker == Tracker::Compare {
+                    model.open.extend(0..size.div_ceil(model.chunk));
+                }
             }
             Op::LoadSome { pages } => {
                 guest.memory.load_some(*pages).unwrap();
             }
         }
+        let open = guest.memory.open_ranges().into_iter();
+        let mut open = open.flat_map(|range| range.start / model.chunk..range.end.div_ceil(model.chunk));
+        prop_assert!(
+            open.all(|chunk| model.open.contains(&chunk)),
+            "more is looked at than was touched: {:?}",
+            model.open
+        );
         prop_assert_eq!(guest.memory.byte_size(), model.bytes.len() as u64);
         prop_assert_eq!(usize::try_from(guest.size()), Ok(model.bytes.len() / WASM_PAGE_BYTES));
     }
