@@ -47,7 +47,7 @@ fn roots(backend: Backend, tracker: Tracker) -> Vec<Id> {
     let (code, genesis) = (keep(encode_blob(&wat::parse_str(WANDERER).unwrap())), keep(encode_blob(b"")));
     let program = Program { interface: INTERFACE, code, genesis, limits: Limits::default(), asks: Vec::new() };
     let root = keep(program.to_image(Vec::new()).encode());
-    let settings = Settings { backend, tracker, cache: None, meter: Arc::new(|| Nanos(0)) };
+    let settings = Settings { backend, tracker, cache: None, meter: Arc::new(|| Nanos(0)), elsewhere: None };
     let lost = Arc::new(|error| panic!("{error}"));
     let mut body = Body::restore(&settings, Mode::Live, Arc::new(Shelf(shelf)), &root, lost).unwrap();
     (0..120u32)
