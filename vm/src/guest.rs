@@ -277,7 +277,7 @@ impl Guest {
     /// One step in which the guest's first write to a page traps, in the function that writes. For finding out who writes.
     ///
     /// # Errors
-    /// If it writes the page, or faults otherwise.
+    /// If it writes the page, or faults otherwise. A page that the memory does not have yet is not watched.
     pub fn step_watching(&mut self, input: &[u8], memory: usize, page: PageIndex) -> Result<Vec<u8>, Fault> {
         let Some(memory) = self.memories.get(memory).cloned() else { return self.step(input) };
         self.oversee(Some(Arc::clone(&memory)));
@@ -295,7 +295,8 @@ impl Guest {
             return Err(Abort::InputBuffer { bytes, pointer }.into());
         }
         self.exchange.write(pointer as usize, input).map_err(HostFault::from)?;
-        // Only now: the host's own write of the input must not trap.
+        // Only now: the host's own write of the input must not trap. A page that is yet to come cannot be watched in the step that brings it.
+        let watched = watched.filter(|(memory, page)| page.0 < memory.page_count());
         if let Some((memory, page)) = &watched {
             memory.protect_for_report(page.0).map_err(HostFault::from)?;
         }

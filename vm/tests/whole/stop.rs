@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use seed::image::Limits;
-use seed::{Domain, Id, Nanos};
+use seed::{Domain, Id, Nanos, PageIndex};
 use vm::engine::{Backend, Engine, Meter, Mode, Settings, Ticker};
 use vm::guest::{Abort, Fault, Guest};
 use vm::memory::Tracker;
@@ -386,6 +386,28 @@ fn what_preparation_adds_is_not_counted() {
             let wasm = wat::parse_str(wat).unwrap();
             let code = engine.load(&Id::of(Domain::Object, &wasm), &wasm).unwrap();
             assert!(Guest::new(&engine, &code).is_err(), "{backend:?}");
+        }
+    });
+}
+
+/// A log may say of any page that it differs, of one that only the step itself brings in as well.
+#[test]
+fn a_page_that_is_yet_to_come_is_not_watched() {
+    let wat = r#"(module (memory (export "memory") 1 3)
+        (func (export "abide_alloc") (param i32) (result i32) (i32.const 64))
+        (func (export "abide_step") (param i32 i32) (result i64)
+          (drop (memory.grow (i32.const 1)))
+          (i32.store (i32.const 65540) (i32.const 7))
+          (i64.const 0)))"#;
+    within_a_minute("a page to come", move || {
+        for backend in BACKENDS {
+            let (mut guest, _, _ticking) = asked(backend, &limits(), Mode::Replay, wat);
+            let page = PageIndex(16);
+            assert_eq!(guest.step_watching(b"x", 0, page).unwrap(), b"", "{backend:?}");
+            // Byte code is stopped at its next look at the epoch, which this step does not have.
+            let second = guest.step_watching(b"x", 0, page);
+            let is_stopped = matches!(second, Err(Fault::Abort(Abort::Trap { .. })));
+            assert_eq!(is_stopped, backend != Backend::Pulley, "{backend:?}: {second:?}");
         }
     });
 }
