@@ -34,6 +34,14 @@ pub const EAGER_PAGES_MAX: u64 = 1024;
 /// The most that a program which a machine becomes may hold, unpacked, in bytes.
 const BECOME_BYTES_MAX: u64 = 256 << 20;
 
+/// Why a machine cannot become a program.
+enum Unfit {
+    /// The program's fault, which is an abort.
+    Program(String),
+    /// The host's, with which no step has happened.
+    Host(BodyError),
+}
+
 /// A machine's body.
 pub struct Body {
     engine: Engine,
@@ -285,7 +293,8 @@ impl Body {
         let next = match outputs.last() {
             Some(Output::Become { seed, handover }) => match self.read_program(seed) {
                 Ok(next) => Some((next, handover.clone())),
-                Err(why) => return Ok(Err(Violation::Become(why))),
+                Err(Unfit::Program(why)) => return Ok(Err(Violation::Become(why))),
+                Err(Unfit::Host(error)) => return Err(error),
             },
             _ => None,
         };
@@ -303,24 +312,29 @@ impl Body {
     }
 
     /// A program out of the seed that a machine wants to become, proven to be one that can run.
-    fn read_program(&self, seed: &[u8]) -> Result<Next, String> {
+    fn read_program(&self, seed: &[u8]) -> Result<Next, Unfit> {
         let mut objects: HashMap<Link, Vec<u8>> = HashMap::new();
         let (_, root) = pack::read(seed, BECOME_BYTES_MAX, &|_| false, &mut |link, bytes| {
             objects.insert(link, bytes);
             Ok(())
         })
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Unfit::Program(error.to_string()))?;
         let program = objects.get(&(Domain::Object, root)).map(|bytes| Program::decode(bytes));
-        let Some(Ok(program)) = program else { return Err("the seed is not a program".to_owned()) };
+        let Some(Ok(program)) = program else { return Err(Unfit::Program("the seed is not a program".to_owned())) };
         if program.interface != seed::image::INTERFACE {
-            return Err(format!("the program is for machine interface {}", program.interface));
+            return Err(Unfit::Program(format!("the program is for machine interface {}", program.interface)));
         }
-        let blob = |id: Id| objects.get(&(Domain::Object, id)).cloned().ok_or("the seed lacks a blob");
+        let lacking = || Unfit::Program("the seed lacks a blob".to_owned());
+        let blob = |id: Id| objects.get(&(Domain::Object, id)).cloned().ok_or_else(lacking);
         let (code_blob, genesis_blob) = (blob(program.code)?, blob(program.genesis)?);
-        let wasm = decode_blob(&code_blob).map_err(|error| error.to_string())?;
+        let wasm = decode_blob(&code_blob).map_err(|error| Unfit::Program(error.to_string()))?;
         let code = self.engine.load(&program.code, wasm).map_err(|error| match error {
-            CodeError::Refused(refusal) => refusal.to_string(),
-            other => other.to_string(),
+            CodeError::Refused(refusal) => Unfit::Program(refusal.to_string()),
+            // As with a step's CPU time: whether it was too much is decided once, by a live machine.
+            CodeError::Compile(why) if self.engine.mode == Mode::Live => {
+                Unfit::Program(format!("compiling it failed: {why}"))
+            }
+            other => Unfit::Host(other.into()),
         })?;
         let blobs =
             vec![((Domain::Object, program.code), code_blob), ((Domain::Object, program.genesis), genesis_blob)];

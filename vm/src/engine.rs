@@ -76,8 +76,8 @@ pub struct Settings {
 }
 
 /// Has a job done by [`compile`] in another process, which can be limited and may die: a module can be made to cost a compiler any time and memory.
-/// An error is in words.
-pub type Elsewhere = Arc<dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
+/// [`CodeError::Compile`] if it is the module's fault, [`CodeError::Engine`] if it is the host's.
+pub type Elsewhere = Arc<dyn Fn(&[u8]) -> Result<Vec<u8>, CodeError> + Send + Sync>;
 
 /// Whether the limits that only a live machine has are in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +115,7 @@ pub enum CodeError {
     /// It cannot be a machine.
     #[error("the module cannot be a machine")]
     Refused(#[from] Refusal),
-    /// The engine cannot compile it.
+    /// The engine cannot compile it, or not within the limits of whoever compiles.
     #[error("compiling the module failed")]
     Compile(#[source] EngineError),
     /// The engine cannot be set up.
@@ -127,6 +127,14 @@ pub enum CodeError {
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct EngineError(String);
+
+impl EngineError {
+    /// In the words of whoever compiled elsewhere.
+    #[must_use]
+    pub fn new(words: String) -> Self {
+        Self(words)
+    }
+}
 
 impl From<wasmtime::Error> for EngineError {
     fn from(error: wasmtime::Error) -> Self {
@@ -191,7 +199,7 @@ impl Engine {
             Some(elsewhere) => {
                 let stack = stack_bytes(&self.limits, self.mode) as u64;
                 let job = [&[self.backend as u8], &stack.to_le_bytes()[..], prepared].concat();
-                let sealed = elsewhere(&job).map_err(|what| CodeError::Compile(EngineError(what)))?;
+                let sealed = elsewhere(&job)?;
                 raw::Native::from_own_process(sealed).map_err(failed)
             }
         }

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::thread;
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
-use vm::engine::compile;
+use vm::engine::{CodeError, EngineError, compile};
 
 use crate::report::Failure;
 
@@ -14,9 +14,11 @@ use crate::report::Failure;
 const CPU_SECONDS_MAX: u64 = 120;
 const MEMORY_BYTES_MAX: u64 = 4 << 30;
 
-/// Has a job done by a child. An error is in words.
-pub(crate) fn in_a_child(job: &[u8]) -> Result<Vec<u8>, String> {
-    let failed = |error: io::Error| format!("no process for the compiler: {error}");
+/// Has a job done by a child.
+pub(crate) fn in_a_child(job: &[u8]) -> Result<Vec<u8>, CodeError> {
+    let failed = |error: io::Error| {
+        CodeError::Engine(EngineError::new(format!("there is no process for the compiler: {error}")))
+    };
     // Where this program was replaced meanwhile, the link still leads to it.
     let mut child = Command::new("/proc/self/exe")
         .arg("compile")
@@ -38,16 +40,21 @@ pub(crate) fn in_a_child(job: &[u8]) -> Result<Vec<u8>, String> {
     }
 }
 
-fn reason(status: ExitStatus, words: &str) -> String {
+fn reason(status: ExitStatus, words: &str) -> CodeError {
+    let too_much = |what: String| CodeError::Compile(EngineError::new(format!("it takes more {what} says)")));
     match status.signal().and_then(Signal::from_named_raw) {
-        Some(Signal::XCPU | Signal::KILL) => {
-            format!("it takes more CPU time than it may ({CPU_SECONDS_MAX} s, or what `ulimit -t` says)")
-        }
+        Some(Signal::XCPU) => too_much(format!("CPU time than it may ({CPU_SECONDS_MAX} s, or what `ulimit -t`")),
         Some(Signal::ABORT) => {
-            format!("it takes more memory than it may ({} GiB, or what `ulimit -v` says)", MEMORY_BYTES_MAX >> 30)
+            too_much(format!("memory than it may ({} GiB, or what `ulimit -v`", MEMORY_BYTES_MAX >> 30))
         }
-        Some(signal) => format!("the compiler was ended by signal {}", signal.as_raw()),
-        None => words.trim().strip_prefix("error: ").unwrap_or(words.trim()).to_owned(),
+        // Whoever did that, the module may be a good one.
+        Some(signal) => {
+            CodeError::Engine(EngineError::new(format!("the compiler was ended by signal {}", signal.as_raw())))
+        }
+        None => {
+            let words = words.trim();
+            CodeError::Compile(EngineError::new(words.strip_prefix("error: ").unwrap_or(words).to_owned()))
+        }
     }
 }
 
@@ -70,10 +77,9 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lowers a limit of this process; one that is lower already stays.
+/// Lowers a limit of this process; one that is lower already stays. Only the soft one, so that a signal says that it was this limit.
 fn limit(resource: Resource, most: u64) -> Result<(), Failure> {
     let known = getrlimit(resource);
-    let lower = |known: Option<u64>| Some(known.map_or(most, |known| known.min(most)));
-    let limits = Rlimit { current: lower(known.current), maximum: lower(known.maximum) };
-    setrlimit(resource, limits).map_err(|error| Failure::Host(error.into()))
+    let current = Some(known.current.map_or(most, |known| known.min(most)));
+    setrlimit(resource, Rlimit { current, maximum: known.maximum }).map_err(|error| Failure::Host(error.into()))
 }

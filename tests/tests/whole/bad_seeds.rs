@@ -344,7 +344,7 @@ fn a_module_that_is_too_much_for_the_compiler_is_refused_in_time() {
     std::fs::write(&seed, text).unwrap();
     let machine = place.path().join("m");
     let mut limited = Command::new("sh");
-    limited.args(["-c", r#"ulimit -t 1; exec "$0" boot "$1" "$2""#]).arg(binary()).args([&machine, &seed]);
+    limited.args(["-c", r#"ulimit -St 1; exec "$0" boot "$1" "$2""#]).arg(binary()).args([&machine, &seed]);
     let ran = finish(limited.env("ABIDE_CACHE", place.path().join("cache")));
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");
     assert!(
