@@ -28,17 +28,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::pages::{DEPTH_MAX, FLAG_RUN, HEAD_BYTES, KIND_BRANCH, KIND_LEAF, KIND_META, KIND_RUN, META_BYTES, NO_PAGE};
 use crate::store::{Cause, Flaw};
-
-const META_BYTES: usize = 152;
-const PAGE_HEADER_BYTES: usize = 16;
-const NO_PAGE: u64 = u64::MAX;
-const DEPTH_MAX: u16 = 32;
-const PAGE_BRANCH: u16 = 0x01;
-const PAGE_LEAF: u16 = 0x02;
-const PAGE_OVERFLOW: u16 = 0x04;
-const PAGE_META: u16 = 0x08;
-const NODE_BIG: u16 = 0x01;
 
 /// What the newest meta page says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +108,7 @@ fn read_meta(file: &File, page: u8, offset: u64) -> Result<Meta, Cause> {
     let bad = |field| Cause::Damage(Flaw::Meta { page, field });
     let expect = |ok: bool, field| if ok { Ok(()) } else { Err(bad(field)) };
     expect(u64_at(&bytes, 0) == u64::from(page), "page number")?;
-    expect(u16_at(&bytes, 10) == PAGE_META, "page type")?;
+    expect(u16_at(&bytes, 10) == KIND_META, "page type")?;
     expect(u32_at(&bytes, 16) == 0xBEEF_C0DE, "magic")?;
     expect(u32_at(&bytes, 20) == 1, "format version")?;
     expect(u64_at(&bytes, 24) == 0, "address")?;
@@ -178,12 +169,12 @@ impl FreeWalk<'_> {
     fn page(&mut self, number: u64, depth: u16) -> Result<(), Cause> {
         let bad = || Cause::Damage(Flaw::FreeList { page: number });
         let page = self.read(number, self.page_bytes)?;
-        let kind = if depth > 1 { PAGE_BRANCH } else { PAGE_LEAF };
+        let kind = if depth > 1 { KIND_BRANCH } else { KIND_LEAF };
         let lower = usize::from(u16_at(&page, 12));
-        if u16_at(&page, 10) != kind || lower < PAGE_HEADER_BYTES || lower > page.len() {
+        if u16_at(&page, 10) != kind || lower < HEAD_BYTES || lower > page.len() {
             return Err(bad());
         }
-        for slot in (PAGE_HEADER_BYTES..lower - 1).step_by(2) {
+        for slot in (HEAD_BYTES..lower - 1).step_by(2) {
             let node = page.get(usize::from(u16_at(&page, slot))..).filter(|node| node.len() >= 8).ok_or_else(bad)?;
             let low = u64::from(u16_at(node, 0)) | u64::from(u16_at(node, 2)) << 16;
             let flags = u16_at(node, 4);
@@ -193,16 +184,16 @@ impl FreeWalk<'_> {
             }
             let data = node.get(8 + usize::from(u16_at(node, 6))..).ok_or_else(bad)?;
             let bytes = usize::try_from(low).map_err(|_| bad())?;
-            if flags & NODE_BIG == 0 {
+            if flags & FLAG_RUN == 0 {
                 self.list(data.get(..bytes).ok_or_else(bad)?).ok_or_else(bad)?;
                 continue;
             }
             let at = u64_at(data.get(..8).ok_or_else(bad)?, 0);
-            let page = self.read(at, low + PAGE_HEADER_BYTES as u64)?;
-            if u16_at(&page, 10) != PAGE_OVERFLOW {
+            let page = self.read(at, low + HEAD_BYTES as u64)?;
+            if u16_at(&page, 10) != KIND_RUN {
                 return Err(bad());
             }
-            self.list(&page[PAGE_HEADER_BYTES..]).ok_or_else(bad)?;
+            self.list(&page[HEAD_BYTES..]).ok_or_else(bad)?;
         }
         Ok(())
     }

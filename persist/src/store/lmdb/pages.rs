@@ -43,19 +43,19 @@ use crate::store::{Cause, Flaw, KEY_BYTES_MAX};
 pub(super) const HEAD_BYTES: usize = 16;
 const RECORD_BYTES: usize = 48;
 const NODE_BYTES: usize = 8;
-const META_BYTES: usize = 152;
-const NO_PAGE: u64 = u64::MAX;
-const KIND_BRANCH: u16 = 1;
-const KIND_LEAF: u16 = 2;
-const KIND_RUN: u16 = 4;
-const KIND_META: u16 = 8;
-const FLAG_RUN: u16 = 1;
+pub(super) const META_BYTES: usize = 152;
+pub(super) const NO_PAGE: u64 = u64::MAX;
+pub(super) const KIND_BRANCH: u16 = 1;
+pub(super) const KIND_LEAF: u16 = 2;
+pub(super) const KIND_RUN: u16 = 4;
+pub(super) const KIND_META: u16 = 8;
+pub(super) const FLAG_RUN: u16 = 1;
 const FLAG_RECORD: u16 = 2;
 /// The tree of free pages has numbers as keys; all others compare bytes.
 const TREE_OF_NUMBERS: u16 = 8;
 /// LMDB's cursors hold 32 levels, and a commit may add one. A page has room for seven of the longest keys, so that no file is large
 /// enough for a tree this deep.
-const DEPTH_MAX: u16 = 24;
+pub(super) const DEPTH_MAX: u16 = 24;
 /// The largest page LMDB makes, in units of two bytes and of bits of a u64.
 const STARTS: usize = 32768 / 2 / 64;
 

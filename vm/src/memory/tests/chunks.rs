@@ -1,11 +1,11 @@
 //! Chunks that are shut: every kind of write opens them, nothing else does, and traps stay traps.
 
-use std::process::Command;
 use std::slice;
 
 use wasmtime::{Trap, WasmBacktrace};
 
 use super::guest::{Guest, trackers};
+use super::in_a_process_of_its_own;
 use crate::memory::{GuestMemory, PAGE_BYTES, Tracker};
 
 const CHUNK: u32 = 256 << 10;
@@ -108,13 +108,7 @@ fn a_watched_page_stays_watched_when_its_neighbours_are_written() {
 /// The kernel limits the mappings of a process, and two neighbours that differ in protection are two.
 #[test]
 fn where_there_is_no_room_for_a_border_everything_is_opened() {
-    const CHILD: &str = "ABIDE_TEST_NO_ROOM_FOR_BORDERS";
-    if std::env::var_os(CHILD).is_none() {
-        // The limit is for a whole process, so the test is one.
-        let name = std::thread::current().name().unwrap().to_owned();
-        let program = std::env::current_exe().unwrap();
-        let output = Command::new(program).args(["--exact", &name, "--nocapture"]).env(CHILD, "1").output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    if !in_a_process_of_its_own("ABIDE_TEST_NO_ROOM_FOR_BORDERS") {
         return;
     }
     for tracker in trackers() {

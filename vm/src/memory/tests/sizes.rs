@@ -1,11 +1,10 @@
 //! Growing, shrinking, and the edges of a memory.
 
-use std::process::Command;
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wasmtime::{Config, Engine, Instance, Module, ResourceLimiter, Store, Trap};
 
 use super::guest::{Guest, engine, trackers};
+use super::in_a_process_of_its_own;
 use crate::memory::{Made, MemoryError, Tracker, WASM_PAGE_BYTES};
 
 fn assert_out_of_bounds<T: std::fmt::Debug>(result: wasmtime::Result<T>) {
@@ -98,13 +97,7 @@ impl ResourceLimiter for PassHostFaults {
 /// Were a host that is short of memory to answer -1, the machine would go another way than on a host that is not.
 #[test]
 fn growth_that_the_host_refuses_is_not_minus_one() {
-    const CHILD: &str = "ABIDE_TEST_SHORT_OF_MEMORY";
-    if std::env::var_os(CHILD).is_none() {
-        // The limit is for a whole process, so the test is one.
-        let name = std::thread::current().name().unwrap().to_owned();
-        let program = std::env::current_exe().unwrap();
-        let output = Command::new(program).args(["--exact", &name, "--nocapture"]).env(CHILD, "1").output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    if !in_a_process_of_its_own("ABIDE_TEST_SHORT_OF_MEMORY") {
         return;
     }
     for tracker in trackers() {
