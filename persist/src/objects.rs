@@ -25,8 +25,8 @@ const OBJECT_BYTES_MAX: usize = (1 << 30) + (1 << 16);
 /// No tree or trie node comes near it.
 const NODE_BYTES_MAX: usize = 1 << 28;
 const PADDED_BYTES: usize = 4097;
-/// Shorter objects are not worth a zstd frame.
-const COMPRESS_BYTES_MIN: usize = 64;
+/// Shorter objects are not worth a zstd frame: setting one up takes longer than writing the bytes.
+const COMPRESS_BYTES_MIN: usize = 512;
 
 const RAW: u8 = 0;
 const ZSTD: u8 = 1;
