@@ -8,6 +8,7 @@
 //! | 0 | domain (bits 0..4) and codec (bits 4..8) |
 //! | 1.. | codec 0: the bytes; 1: one zstd frame; 2: length (2, little-endian), the bytes, zeros up to 4097 |
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use seed::object::Objects;
@@ -182,7 +183,14 @@ fn decompress(domain: Domain, frame: &[u8]) -> std::io::Result<Vec<u8>> {
     if claimed / (1 << 18) > frame.len() {
         return Err(std::io::Error::other("the frame claims an impossible size"));
     }
-    zstd::bulk::decompress(frame, claimed)
+    thread_local! {
+        // Setting one up takes as long as decompressing two pages.
+        static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    DECOMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(decompressor) => decompressor.decompress(frame, claimed),
+        None => kept.insert(zstd::bulk::Decompressor::new()?).decompress(frame, claimed),
+    })
 }
 
 #[cfg(test)]
