@@ -4,43 +4,33 @@
 //! [`Body::rewind`] takes the guest back to it. Captured pages stay in memory until a checkpoint that holds them is durable, so going back never
 //! waits for the disk.
 
+mod become_program;
+mod replay;
+mod restore;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use seed::image::{Image, Memory, Program, State, Table};
+use seed::image::{Image, Memory, State, Table};
 use seed::message::{Input, Output};
 use seed::object::{Link, Objects, decode_blob, encode_blob, load_blob};
-use seed::pack;
-use seed::page::{self, PAGE_BYTES, Page, PageBytes};
-use seed::record::{Batch, OutputsHash, Record};
+use seed::page::{self, PAGE_BYTES, Page};
 use seed::tree::PageTree;
-use seed::{Domain, EffectId, Id, LoadError, PageIndex, Seq};
+use seed::{Domain, EffectId, Id, LoadError, PageIndex};
 use thiserror::Error;
 
 use persist::planted::{Bug, is_planted};
 
 use crate::engine::{Code, CodeError, Engine, Mode, Settings};
-use crate::guest::{Abort, Fault, Guest, HostFault, Misfit, RestoreError};
+use crate::guest::{Fault, Guest, HostFault, RestoreError};
 use crate::ledger::{Ledger, Release, Terms, Violation};
-use crate::memory::{Pager, PagerError};
+use crate::memory::PagerError;
+use become_program::Unfit;
+pub use replay::{Difference, Divergence};
+pub use restore::EAGER_PAGES_MAX;
 
 /// Objects that can be loaded from any thread.
 pub type SharedObjects = Arc<dyn Objects + Send + Sync>;
-
-/// Memories with more pages than this (4 MiB) are paged in as they are touched. A page takes some 25 us to load and check, so this is what opening may
-/// cost: `cargo bench -- opening`.
-pub const EAGER_PAGES_MAX: u64 = 1024;
-
-/// The most that a program which a machine becomes may hold, unpacked, in bytes.
-const BECOME_BYTES_MAX: u64 = 256 << 20;
-
-/// Why a machine cannot become a program.
-enum Unfit {
-    /// The program's fault, which is an abort.
-    Program(String),
-    /// The host's, with which no step has happened.
-    Host(BodyError),
-}
 
 /// A machine's body.
 pub struct Body {
@@ -98,43 +88,6 @@ pub enum BodyError {
     /// Executing steps again gave something else than before.
     #[error("executing the log again diverged from what is recorded")]
     Diverged(#[from] Divergence),
-}
-
-/// Executing the log again gave something else than what is recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("at seq {seq}: {what}")]
-pub struct Divergence {
-    /// The first seq of the batch, or the step's own where that is known.
-    pub seq: Seq,
-    /// What differs.
-    pub what: Difference,
-}
-
-/// What differs between a record and its execution.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Difference {
-    /// The outputs of a batch.
-    #[error("the outputs are {found}, recorded are {expected}")]
-    Outputs {
-        /// As recorded.
-        expected: Id,
-        /// As executed.
-        found: Id,
-    },
-    /// The root after a batch.
-    #[error("the root is {found}, recorded is {expected}")]
-    Root {
-        /// As recorded.
-        expected: Id,
-        /// As executed.
-        found: Id,
-    },
-    /// A step that was recorded as done faults.
-    #[error("a recorded step fails: {reason}")]
-    Fault {
-        /// How.
-        reason: String,
-    },
 }
 
 impl Body {
@@ -311,51 +264,6 @@ impl Body {
         Ok(Ok(releases))
     }
 
-    /// A program out of the seed that a machine wants to become, proven to be one that can run.
-    fn read_program(&self, seed: &[u8]) -> Result<Next, Unfit> {
-        let mut objects: HashMap<Link, Vec<u8>> = HashMap::new();
-        let (_, root) = pack::read(seed, BECOME_BYTES_MAX, &|_| false, &mut |link, bytes| {
-            objects.insert(link, bytes);
-            Ok(())
-        })
-        .map_err(|error| Unfit::Program(error.to_string()))?;
-        let program = objects.get(&(Domain::Object, root)).map(|bytes| Program::decode(bytes));
-        let Some(Ok(program)) = program else { return Err(Unfit::Program("the seed is not a program".to_owned())) };
-        if program.interface != seed::image::INTERFACE {
-            return Err(Unfit::Program(format!("the program is for machine interface {}", program.interface)));
-        }
-        let lacking = || Unfit::Program("the seed lacks a blob".to_owned());
-        let blob = |id: Id| objects.get(&(Domain::Object, id)).cloned().ok_or_else(lacking);
-        let (code_blob, genesis_blob) = (blob(program.code)?, blob(program.genesis)?);
-        let wasm = decode_blob(&code_blob).map_err(|error| Unfit::Program(error.to_string()))?;
-        let code = self.engine.load(&program.code, wasm).map_err(|error| match error {
-            CodeError::Refused(refusal) => Unfit::Program(refusal.to_string()),
-            // As with a step's CPU time: whether it was too much is decided once, by a live machine.
-            CodeError::Compile(why) if self.engine.mode == Mode::Live => {
-                Unfit::Program(format!("compiling it failed: {why}"))
-            }
-            other => Unfit::Host(other.into()),
-        })?;
-        let blobs =
-            vec![((Domain::Object, program.code), code_blob), ((Domain::Object, program.genesis), genesis_blob)];
-        Ok(Next { code, program, blobs })
-    }
-
-    /// Puts another program in the place of this one. What was asked and is owed stays, as do grants and limits.
-    fn become_program(&mut self, next: Next, handover: Vec<u8>) {
-        self.image.code = next.program.code;
-        self.image.genesis = next.program.genesis;
-        self.image.processes[0].state = None;
-        self.code = next.code;
-        self.guest = None;
-        self.trees.clear();
-        self.tables.clear();
-        self.durable.clear();
-        self.captured.fresh.clear();
-        self.blobs = next.blobs;
-        self.handover = Some(handover);
-    }
-
     /// Carries out an abort.
     ///
     /// # Errors
@@ -492,76 +400,6 @@ impl Body {
         Ok(())
     }
 
-    /// Executes a recorded batch again and compares.
-    ///
-    /// # Errors
-    /// If it comes out differently, or cannot be executed.
-    pub fn replay(&mut self, batch: &Batch) -> Result<(), BodyError> {
-        self.replay_steps(batch)?;
-        self.compare_root(batch)
-    }
-
-    /// Executes recorded batches again; compares the outputs of each, and the root after the last. Finding what was written and hashing it
-    /// costs once then, not once for each batch.
-    ///
-    /// # Errors
-    /// If they come out differently, or cannot be executed.
-    pub fn replay_all(&mut self, batches: &[Batch]) -> Result<(), BodyError> {
-        batches.iter().try_for_each(|batch| self.replay_steps(batch))?;
-        batches.last().map_or(Ok(()), |last| self.compare_root(last))
-    }
-
-    fn replay_steps(&mut self, batch: &Batch) -> Result<(), BodyError> {
-        let mut hash = OutputsHash::default();
-        for (position, record) in batch.records.iter().enumerate() {
-            let seq = Seq(batch.first.0 + position as u64);
-            let fault = |reason: String| Divergence { seq, what: Difference::Fault { reason } };
-            match record {
-                Record::Step { input, key, .. } => {
-                    let output = match self.execute(input, Mode::Replay) {
-                        Ok(output) => output,
-                        Err(Fault::Host(fault)) => return Err(fault.into()),
-                        Err(Fault::Abort(abort)) => return Err(fault(abort.to_string()).into()),
-                    };
-                    hash.push(&output);
-                    let input = Input::decode(input).map_err(|error| fault(error.to_string()))?;
-                    if let Err(violation) = self.accept(&input, key, &output)? {
-                        return Err(fault(violation.to_string()).into());
-                    }
-                }
-                Record::Abort { input, key, reason, .. } => {
-                    let input = Input::decode(input).map_err(|error| fault(error.to_string()))?;
-                    self.abort(&input, key, reason)?;
-                }
-                Record::Settle { effects } => self.settle(effects)?,
-                Record::Grant { grants, next_port } => {
-                    self.image.grants.clone_from(grants);
-                    self.image.next_port = *next_port;
-                }
-                Record::Become { .. } => {
-                    return Err(BodyError::Image { what: "became another, which this version cannot" });
-                }
-                Record::Epoch(_) => {}
-            }
-        }
-        let seq = batch.first;
-        let outputs = hash.finish();
-        if outputs != batch.outputs {
-            let what = Difference::Outputs { expected: batch.outputs, found: outputs };
-            return Err(Divergence { seq, what }.into());
-        }
-        Ok(())
-    }
-
-    fn compare_root(&mut self, batch: &Batch) -> Result<(), BodyError> {
-        let root = self.close()?;
-        if root != batch.root {
-            let what = Difference::Root { expected: batch.root, found: root };
-            return Err(Divergence { seq: batch.first, what }.into());
-        }
-        Ok(())
-    }
-
     /// The pages of each memory as of the last boundary, by index; zero pages are left out.
     ///
     /// # Errors
@@ -578,129 +416,10 @@ impl Body {
         }
         Ok(memories)
     }
-
-    /// The function that first writes a page while the steps of `batch` are executed on the last boundary. The body is of no use afterwards.
-    pub fn writer_of(&mut self, (memory, page): (usize, PageIndex), batch: &Batch) -> Option<String> {
-        for record in &batch.records {
-            let Record::Step { input, .. } = record else { continue };
-            let guest = self.guest.as_mut()?;
-            guest.set_mode(Mode::Replay);
-            match guest.step_watching(input, memory, page) {
-                Ok(_) => {}
-                Err(Fault::Abort(Abort::Trap { function, .. })) => return function,
-                Err(_) => return None,
-            }
-        }
-        None
-    }
-
-    /// A new guest, brought to the state of the last boundary.
-    fn rebuild(&mut self, state: &State) -> Result<(), BodyError> {
-        self.guest = None;
-        let mut guest = Guest::new(&self.engine, &self.code)?;
-        if state.memories.len() != guest.memories().len() {
-            return Err(RestoreError::from(Misfit { what: "number of memories" }).into());
-        }
-        for (position, memory) in state.memories.iter().enumerate() {
-            guest.grow_memory(position, memory.pages).map_err(RestoreError::from)?;
-            let target = Arc::clone(&guest.memories()[position]);
-            if memory.pages > EAGER_PAGES_MAX {
-                // Which pages are zero would take a walk of the tree to tell; the pager finds out page by page.
-                let (pager, lost) = (self.pager(position), Arc::clone(&self.lost));
-                let on_lost = Box::new(move |error| lost(error));
-                target.attach_pager(&|_| true, Box::new(pager), on_lost).map_err(HostFault::from)?;
-                continue;
-            }
-            let mut pages = Vec::new();
-            self.trees[position].for_each::<LoadError>(self.objects.as_ref(), &mut |index, _| {
-                pages.push(index);
-                Ok(())
-            })?;
-            for index in pages {
-                let bytes = self.page(position, index)?;
-                target.write_page(index.0, &bytes).map_err(HostFault::from)?;
-            }
-            target.clean().map_err(HostFault::from)?;
-        }
-        guest.restore(&state.globals, &self.tables)?;
-        self.guest = Some(guest);
-        Ok(())
-    }
-
-    /// Brings in the pages of a memory as of the last boundary: the last durable checkpoint, and over it what was captured since.
-    fn pager(&self, memory: usize) -> TreePager {
-        let known = self.durable.get(memory).copied().unwrap_or(Memory { pages: 0, root: None });
-        let captured = self.captured.in_flight.iter().chain(&self.captured.fresh);
-        let over = captured.filter(|((of, _), _)| *of == memory).map(|((_, index), page)| (*index, Arc::clone(page)));
-        TreePager {
-            tree: PageTree::stored(known.pages, known.root),
-            over: over.collect(),
-            objects: Arc::clone(&self.objects),
-        }
-    }
-
-    /// A page as of the last boundary.
-    fn page(&mut self, memory: usize, index: PageIndex) -> Result<PageBytes, LoadError> {
-        let id = match self.trees.get_mut(memory) {
-            Some(tree) => tree.get(index, self.objects.as_ref())?,
-            None => None,
-        };
-        let Some(id) = id else { return Ok(page::ZERO) };
-        let captured = &self.captured;
-        if let Some(page) = captured.fresh.get(&(memory, index)).or_else(|| captured.in_flight.get(&(memory, index))) {
-            return Ok(**page);
-        }
-        load_page(self.objects.as_ref(), &id)
-    }
-
-    fn load_table(&self, table: &Table) -> Result<Vec<u8>, BodyError> {
-        let content = load_blob(self.objects.as_ref(), &table.content)?;
-        if content.len() as u64 != table.elements * 4 {
-            return Err(RestoreError::from(Misfit { what: "table" }).into());
-        }
-        Ok(content)
-    }
-}
-
-/// A program that a machine is about to become.
-struct Next {
-    code: Code,
-    program: Program,
-    blobs: Vec<(Link, Vec<u8>)>,
 }
 
 /// What to do when a page that the guest needs cannot be had: nothing may run on.
 pub type OnLost = Arc<dyn Fn(PagerError) + Send + Sync>;
-
-/// Brings pages of a recorded root in as they are touched.
-struct TreePager {
-    tree: PageTree,
-    over: HashMap<PageIndex, Page>,
-    objects: SharedObjects,
-}
-
-impl Pager for TreePager {
-    fn load(&mut self, page: u32, out: &mut PageBytes) -> Result<(), PagerError> {
-        let index = PageIndex(page);
-        if let Some(captured) = self.over.get(&index) {
-            *out = **captured;
-            return Ok(());
-        }
-        let failed = |error: LoadError| PagerError::Load { page, source: Box::new(error) };
-        let id = self.tree.get(index, self.objects.as_ref()).map_err(failed)?;
-        *out = match id {
-            None => page::ZERO,
-            Some(id) => load_page(self.objects.as_ref(), &id).map_err(failed)?,
-        };
-        Ok(())
-    }
-}
-
-fn load_page(objects: &dyn Objects, id: &Id) -> Result<PageBytes, LoadError> {
-    let bytes = objects.load(Domain::Page, id)?;
-    // An object in the page domain that hashes to its id has the size of a page, or was never one.
-    bytes.try_into().map_err(|_| LoadError::Missing { domain: Domain::Page, id: *id })
-}
 
 fn table_of(content: &[u8]) -> (Table, Link) {
     let blob = encode_blob(content);
