@@ -3,6 +3,7 @@
 //! The same rows run in the tests, with the counts of [`Row::in_ci`], and as `cargo run --release -p tests --bin torture`, for as long as one likes.
 
 pub mod blocklog;
+pub mod clocks;
 pub mod disk_errors;
 pub mod disk_full;
 pub mod live_copies;
@@ -109,6 +110,7 @@ pub const ROWS: &[Row] = &[
     small_disks::ROW,
     live_copies::ROW,
     openers::ROW,
+    clocks::ROW,
     power_cuts::ROW,
 ];
 

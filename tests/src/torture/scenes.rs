@@ -173,7 +173,8 @@ pub(super) struct Told {
 /// So many lines of a counter are waited for.
 const LINES: usize = 4;
 
-fn number_in(line: &str) -> Option<u64> {
+/// The number in a counter's line.
+pub(super) fn number_in(line: &str) -> Option<u64> {
     line.strip_prefix("counter is at ")?.parse().ok()
 }
 

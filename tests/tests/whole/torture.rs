@@ -1,6 +1,8 @@
 //! Faults by the thousand, as often as a test has time for; `torture` does the same for as long as one likes.
 
-use tests::torture::{assert_harmless, disk_errors, disk_full, live_copies, openers, small_disks, system_calls};
+use tests::torture::{
+    assert_harmless, clocks, disk_errors, disk_full, live_copies, openers, small_disks, system_calls,
+};
 
 #[test]
 fn a_life_killed_at_every_system_call_loses_nothing() {
@@ -30,4 +32,9 @@ fn a_running_machine_copied_by_cp_is_right_or_refused() {
 #[test]
 fn of_two_that_open_a_machine_at_once_one_runs_it() {
     assert_harmless(&openers::ROW);
+}
+
+#[test]
+fn a_hosts_clock_that_jumps_loses_no_timer_and_takes_no_time_back() {
+    assert_harmless(&clocks::ROW);
 }
