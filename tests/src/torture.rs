@@ -10,6 +10,7 @@ pub mod live_copies;
 pub mod openers;
 pub mod power_cuts;
 pub mod simulated;
+pub mod slow_disk;
 pub mod small_disks;
 pub mod system_calls;
 
@@ -111,6 +112,7 @@ pub const ROWS: &[Row] = &[
     live_copies::ROW,
     openers::ROW,
     clocks::ROW,
+    slow_disk::ROW,
     power_cuts::ROW,
 ];
 

@@ -290,6 +290,15 @@ impl Played {
         }
     }
 
+    /// Whether a fault that may only cost time has cost nothing else.
+    ///
+    /// # Errors
+    /// If it has.
+    pub(super) fn is_as_without_a_fault(&self) -> Result<(), Harm> {
+        let is_well = self.ran.status.success() && self.told.pending.is_none() && !self.ran.err.contains("error: ");
+        if is_well { Ok(()) } else { Err(Harm::Wrong(format!("fails for want of time: {}", self.ran))) }
+    }
+
     /// Whether a command that has ended by itself has taken away what it was making.
     ///
     /// # Errors

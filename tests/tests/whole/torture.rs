@@ -1,7 +1,7 @@
 //! Faults by the thousand, as often as a test has time for; `torture` does the same for as long as one likes.
 
 use tests::torture::{
-    assert_harmless, clocks, disk_errors, disk_full, live_copies, openers, small_disks, system_calls,
+    assert_harmless, clocks, disk_errors, disk_full, live_copies, openers, slow_disk, small_disks, system_calls,
 };
 
 #[test]
@@ -37,4 +37,9 @@ fn of_two_that_open_a_machine_at_once_one_runs_it() {
 #[test]
 fn a_hosts_clock_that_jumps_loses_no_timer_and_takes_no_time_back() {
     assert_harmless(&clocks::ROW);
+}
+
+#[test]
+fn a_slow_disk_and_busy_processors_cost_time_and_nothing_else() {
+    assert_harmless(&slow_disk::ROW);
 }
