@@ -7,6 +7,7 @@ pub mod clocks;
 pub mod disk_errors;
 pub mod disk_full;
 pub mod live_copies;
+pub mod mapped_reads;
 pub mod openers;
 pub mod power_cuts;
 pub mod simulated;
@@ -107,6 +108,7 @@ pub const ROWS: &[Row] = &[
     simulated::ROW,
     system_calls::ROW,
     disk_errors::ROW,
+    mapped_reads::ROW,
     disk_full::ROW,
     small_disks::ROW,
     live_copies::ROW,

@@ -289,6 +289,8 @@ fn cause_of(code: Code, folder: &Path, wanted: u64) -> Cause {
             available if available < wanted.saturating_add(1 << 16) => Cause::Full { available },
             _ => Cause::Io(io::Error::from_raw_os_error(code.0)),
         },
+        // A copy is written straight from the map: a page that the disk does not give up is no address of ours that is wrong.
+        libc::EFAULT => Cause::Io(io::Error::from_raw_os_error(libc::EIO)),
         code => Cause::Io(io::Error::from_raw_os_error(code)),
     }
 }

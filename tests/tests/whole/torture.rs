@@ -1,7 +1,8 @@
 //! Faults by the thousand, as often as a test has time for; `torture` does the same for as long as one likes.
 
 use tests::torture::{
-    assert_harmless, clocks, disk_errors, disk_full, live_copies, openers, slow_disk, small_disks, system_calls,
+    assert_harmless, clocks, disk_errors, disk_full, live_copies, mapped_reads, openers, slow_disk, small_disks,
+    system_calls,
 };
 
 #[test]
@@ -42,4 +43,9 @@ fn a_hosts_clock_that_jumps_loses_no_timer_and_takes_no_time_back() {
 #[test]
 fn a_slow_disk_and_busy_processors_cost_time_and_nothing_else() {
     assert_harmless(&slow_disk::ROW);
+}
+
+#[test]
+fn a_store_with_pages_that_cannot_be_read_is_named_and_loses_nothing() {
+    assert_harmless(&mapped_reads::ROW);
 }
