@@ -13,6 +13,7 @@ pub mod power_cuts;
 pub mod simulated;
 pub mod slow_disk;
 pub mod small_disks;
+pub mod stale_reader;
 pub mod system_calls;
 
 mod rounds;
@@ -115,6 +116,7 @@ pub const ROWS: &[Row] = &[
     openers::ROW,
     clocks::ROW,
     slow_disk::ROW,
+    stale_reader::ROW,
     power_cuts::ROW,
 ];
 

@@ -2,7 +2,7 @@
 
 use tests::torture::{
     assert_harmless, clocks, disk_errors, disk_full, live_copies, mapped_reads, openers, slow_disk, small_disks,
-    system_calls,
+    stale_reader, system_calls,
 };
 
 #[test]
@@ -48,4 +48,9 @@ fn a_slow_disk_and_busy_processors_cost_time_and_nothing_else() {
 #[test]
 fn a_store_with_pages_that_cannot_be_read_is_named_and_loses_nothing() {
     assert_harmless(&mapped_reads::ROW);
+}
+
+#[test]
+fn a_reader_that_stalls_or_dies_does_not_make_a_store_grow() {
+    assert_harmless(&stale_reader::ROW);
 }
