@@ -250,6 +250,8 @@ impl Starting {
 /// # Errors
 /// If the host lacks the means.
 pub fn host_runtime() -> Result<Runtime, RunError> {
+    // The runtime panics where a thread cannot be had.
+    thread::Builder::new().spawn(|| {}).map_err(RunError::Host)?.join().map_err(|_| RunError::Thread)?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -348,7 +350,7 @@ fn set_up(
         step_loop.stop();
         HashMap::new()
     } else {
-        ports::open(&grants, &line, runtime, &console, &clock)
+        ports::open(&grants, &line, runtime, &console, &clock).map_err(RunError::Host)?
     };
     let (commits, queue) = channel();
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {

@@ -8,6 +8,7 @@ pub mod disk_errors;
 pub mod disk_full;
 pub mod live_copies;
 pub mod mapped_reads;
+pub mod memory_limits;
 pub mod openers;
 pub mod power_cuts;
 pub mod simulated;
@@ -117,6 +118,7 @@ pub const ROWS: &[Row] = &[
     clocks::ROW,
     slow_disk::ROW,
     stale_reader::ROW,
+    memory_limits::ROW,
     power_cuts::ROW,
 ];
 

@@ -1,8 +1,8 @@
 //! Faults by the thousand, as often as a test has time for; `torture` does the same for as long as one likes.
 
 use tests::torture::{
-    assert_harmless, clocks, disk_errors, disk_full, live_copies, mapped_reads, openers, slow_disk, small_disks,
-    stale_reader, system_calls,
+    assert_harmless, clocks, disk_errors, disk_full, live_copies, mapped_reads, memory_limits, openers, slow_disk,
+    small_disks, stale_reader, system_calls,
 };
 
 #[test]
@@ -53,4 +53,9 @@ fn a_store_with_pages_that_cannot_be_read_is_named_and_loses_nothing() {
 #[test]
 fn a_reader_that_stalls_or_dies_does_not_make_a_store_grow() {
     assert_harmless(&stale_reader::ROW);
+}
+
+#[test]
+fn too_little_memory_ends_a_process_and_loses_nothing() {
+    assert_harmless(&memory_limits::ROW);
 }
