@@ -36,7 +36,7 @@ use vm::prepare::PREPARATION_VERSION;
 use vm::recover::{Recovered, recover};
 use vm::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, StepLoop, Turn};
 
-use crate::clocks::{random, wall_clock};
+use crate::clocks::{MachineClock, random};
 use crate::injection::{Side, at_commit, at_start};
 use crate::ports;
 use crate::ports::console::{Console, Target};
@@ -250,6 +250,8 @@ impl Starting {
 /// # Errors
 /// If the host lacks the means.
 pub fn host_runtime() -> Result<Runtime, RunError> {
+    // The runtime panics where a thread cannot be had.
+    thread::Builder::new().spawn(|| {}).map_err(RunError::Host)?.join().map_err(|_| RunError::Thread)?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -328,6 +330,7 @@ fn set_up(
     let grants = body.image().grants.clone();
     let step_loop = StepLoop::new(body, options.policy, position)?;
 
+    let clock = Arc::new(MachineClock::since(branch.time));
     let line = {
         let events = events.clone();
         Line::new(move |news| drop(events.send(Event::News(news))))
@@ -347,7 +350,7 @@ fn set_up(
         step_loop.stop();
         HashMap::new()
     } else {
-        ports::open(&grants, &line, runtime, &console)
+        ports::open(&grants, &line, runtime, &console, &clock).map_err(RunError::Host)?
     };
     let (commits, queue) = channel();
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -387,6 +390,7 @@ fn set_up(
         askers: HashMap::new(),
         is_running: Some(is_running),
         tick,
+        clock,
     };
     Ok((guest, step_loop))
 }
@@ -402,6 +406,7 @@ struct Guest {
     askers: HashMap<Asker, UnboundedSender<AskerNews>>,
     is_running: Option<Arc<AtomicBool>>,
     tick: JoinHandle<()>,
+    clock: Arc<MachineClock>,
 }
 
 impl Guest {
@@ -424,7 +429,7 @@ impl Guest {
             while let Ok(event) = inbox.try_recv() {
                 self.take(step_loop, event)?;
             }
-            match step_loop.turn(wall_clock())? {
+            match step_loop.turn(self.clock.now())? {
                 Turn::Worked => {}
                 Turn::Commit(commit) => {
                     if let Some(commits) = &self.commits {
@@ -455,7 +460,7 @@ impl Guest {
             Event::News(News::Broken { request, code, text }) => {
                 step_loop.arrive(Arrival::Broken { request, code, text })
             }
-            Event::News(News::Delivered(effect)) => step_loop.delivered(effect, wall_clock()),
+            Event::News(News::Delivered(effect)) => step_loop.delivered(effect, self.clock.now()),
             Event::AskerGone(asker) => {
                 self.askers.remove(&asker);
                 step_loop.asker_gone(asker)?;
@@ -473,7 +478,7 @@ impl Guest {
         let event = match until {
             None => inbox.recv().map(Some).map_err(|_| RunError::Thread),
             Some(until) => {
-                let left = Duration::from_nanos(until.0.saturating_sub(wall_clock().0));
+                let left = Duration::from_nanos(until.0.saturating_sub(self.clock.now().0));
                 match inbox.recv_timeout(left) {
                     Ok(event) => Ok(Some(event)),
                     Err(RecvTimeoutError::Timeout) => Ok(None),

@@ -5,6 +5,8 @@ pub mod console;
 pub mod random;
 
 use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
 
 use seed::PortId;
 use seed::image::Grant;
@@ -12,23 +14,33 @@ use tokio::runtime::Handle;
 use vm::port::{Line, Port};
 
 use self::console::Console;
+use crate::clocks::MachineClock;
 
 /// Ports that every machine is given unless its seed forbids it, in the order of their numbers from 1.
 pub const GIVEN: [&str; 3] = ["console", "clock", "random"];
 
 /// Opens the ports that a machine has been granted.
-#[must_use]
-pub fn open(grants: &[Grant], line: &Line, runtime: &Handle, console: &Console) -> HashMap<PortId, Box<dyn Port>> {
-    let open_one = |grant: &Grant| -> Option<(PortId, Box<dyn Port>)> {
+///
+/// # Errors
+/// If the host lacks the means.
+pub fn open(
+    grants: &[Grant],
+    line: &Line,
+    runtime: &Handle,
+    console: &Console,
+    clock: &Arc<MachineClock>,
+) -> io::Result<HashMap<PortId, Box<dyn Port>>> {
+    let mut ports = HashMap::new();
+    for grant in grants {
         let port: Box<dyn Port> = match grant.name.as_str() {
-            "console" => Box::new(console.port(line.clone())),
-            "clock" => Box::new(clock::Clock::new(line.clone(), runtime.clone())),
+            "console" => Box::new(console.port(line.clone())?),
+            "clock" => Box::new(clock::Clock::new(line.clone(), runtime.clone(), Arc::clone(clock))),
             "random" => Box::new(random::Random::new(line.clone())),
-            _ => return None,
+            _ => continue,
         };
-        Some((grant.port, port))
-    };
-    grants.iter().filter_map(open_one).collect()
+        ports.insert(grant.port, port);
+    }
+    Ok(ports)
 }
 
 /// Whether this version has a port of this name.

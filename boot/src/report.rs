@@ -108,7 +108,7 @@ pub enum Failure {
     #[error(transparent)]
     Halted(#[from] Halt),
     /// Something is wrong with it.
-    #[error("the machine is damaged")]
+    #[error("{}", if .0.is_damage() { "the machine is damaged" } else { "the machine cannot be checked" })]
     Finding(#[from] Finding),
     /// What the owner asked for is refused by the machine.
     #[error("the machine refused: {word}{}", if text.is_empty() { String::new() } else { format!(": {text}") })]
@@ -220,6 +220,12 @@ pub enum Failure {
     },
 }
 
+/// What the host has to do with a failure.
+enum HostCause<'a> {
+    Full,
+    Io(&'a io::Error),
+}
+
 impl Failure {
     /// The exit code.
     #[must_use]
@@ -261,14 +267,26 @@ impl Failure {
 
     /// Whether some disk has no room left.
     fn is_full(&self) -> bool {
-        let is_full =
-            |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let kinds = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        self.has_cause(|cause| match cause {
+            HostCause::Full => true,
+            HostCause::Io(error) => kinds.contains(&error.kind()),
+        })
+    }
+
+    /// Whether some disk cannot be read or written.
+    fn is_failing_disk(&self) -> bool {
+        let eio = rustix::io::Errno::IO.raw_os_error();
+        self.has_cause(|cause| matches!(cause, HostCause::Io(error) if error.raw_os_error() == Some(eio)))
+    }
+
+    fn has_cause(&self, is: impl Fn(HostCause<'_>) -> bool) -> bool {
         let mut cause = self.source();
         while let Some(source) = cause {
             let found = match source.downcast_ref::<Cause>() {
-                Some(Cause::Full { .. }) => true,
-                Some(Cause::Io(error)) => is_full(error),
-                _ => source.downcast_ref::<io::Error>().is_some_and(is_full),
+                Some(Cause::Full { .. }) => is(HostCause::Full),
+                Some(Cause::Io(error)) => is(HostCause::Io(error)),
+                _ => source.downcast_ref::<io::Error>().is_some_and(|error| is(HostCause::Io(error))),
             };
             if found {
                 return true;
@@ -284,6 +302,9 @@ impl Failure {
         match self {
             _ if self.is_full() => {
                 Some("nothing acknowledged is lost; make room on that disk, then do this again".to_owned())
+            }
+            _ if self.is_failing_disk() && !self.is_damage() => {
+                Some("the disk failed (dmesg says how); nothing acknowledged is lost by that, do this again when it is sound".to_owned())
             }
             Self::Boot { source, .. } => match source.as_ref() {
                 Self::Halted(_) => Some("no machine was made; --limit NAME=VALUE gives its steps more".to_owned()),

@@ -162,13 +162,19 @@ impl Env {
         };
         env.close_on_exec()?;
         if !options.read_only {
-            let mut dead = 0;
-            // SAFETY: the environment is open and `dead` outlives the call.
-            result(unsafe { ffi::mdb_reader_check(env.lmdb.env(), &raw mut dead) })?;
+            env.forget_dead_readers()?;
         }
         env.open_tables(options)?;
         env.find_base(options.tables)?;
         Ok(Arc::new(env))
+    }
+
+    /// Strikes from LMDB's table those who died in the middle of a read.
+    pub(crate) fn forget_dead_readers(&self) -> Result<(), Code> {
+        let _call = self.enter();
+        let mut dead = 0;
+        // SAFETY: the environment is open and `dead` outlives the call.
+        result(unsafe { ffi::mdb_reader_check(self.lmdb.env(), &raw mut dead) })
     }
 
     /// LMDB leaves the descriptor of its data file inheritable.

@@ -48,13 +48,13 @@ pub enum Finding {
     #[error(transparent)]
     Machine(#[from] MachineError),
     /// The log.
-    #[error("the log is damaged")]
+    #[error("the log {}", verdict(.0.is_damage()))]
     Log(#[from] JournalError),
     /// The log does not start at seq 0.
     #[error("the log does not start with an epoch at seq 0")]
     LogStart,
     /// An object that an image needs.
-    #[error("an object that {needed_by} needs is damaged or missing")]
+    #[error("an object that {needed_by} needs {}", verdict(source.is_damage()))]
     Needed {
         /// Which image or object.
         needed_by: String,
@@ -70,8 +70,12 @@ pub enum Finding {
         why: String,
     },
     /// The store's own structure.
-    #[error("the store's structure is damaged")]
+    #[error("the store's structure {}", verdict(.0.is_damage()))]
     Structure(#[from] StoreError),
+}
+
+fn verdict(is_damage: bool) -> &'static str {
+    if is_damage { "is damaged" } else { "cannot be read" }
 }
 
 impl Finding {

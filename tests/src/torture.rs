@@ -3,13 +3,18 @@
 //! The same rows run in the tests, with the counts of [`Row::in_ci`], and as `cargo run --release -p tests --bin torture`, for as long as one likes.
 
 pub mod blocklog;
+pub mod clocks;
 pub mod disk_errors;
 pub mod disk_full;
 pub mod live_copies;
+pub mod mapped_reads;
+pub mod memory_limits;
 pub mod openers;
 pub mod power_cuts;
 pub mod simulated;
+pub mod slow_disk;
 pub mod small_disks;
+pub mod stale_reader;
 pub mod system_calls;
 
 mod rounds;
@@ -105,10 +110,15 @@ pub const ROWS: &[Row] = &[
     simulated::ROW,
     system_calls::ROW,
     disk_errors::ROW,
+    mapped_reads::ROW,
     disk_full::ROW,
     small_disks::ROW,
     live_copies::ROW,
     openers::ROW,
+    clocks::ROW,
+    slow_disk::ROW,
+    stale_reader::ROW,
+    memory_limits::ROW,
     power_cuts::ROW,
 ];
 

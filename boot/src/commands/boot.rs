@@ -89,12 +89,13 @@ fn first_step(
     let ticker = body.engine().ticker();
     let done = std::sync::atomic::AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let tick = || {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 ticker.tick();
                 thread::park_timeout(std::time::Duration::from_millis(2));
             }
-        });
+        };
+        thread::Builder::new().spawn_scoped(scope, tick).map_err(Failure::Host)?;
         let outcome = first_turns(body, position, new);
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         outcome

@@ -30,8 +30,11 @@ pub(crate) fn in_a_child(job: &[u8]) -> Result<Vec<u8>, CodeError> {
     let input = child.stdin.take();
     let output = thread::scope(|scope| {
         // A child that dies early does not take all of it.
-        scope.spawn(move || input.map(|mut input| input.write_all(job)));
-        child.wait_with_output()
+        let feed = move || input.map(|mut input| input.write_all(job));
+        // Without a thread the input is closed, and the child ends at once.
+        let feeding = thread::Builder::new().spawn_scoped(scope, feed);
+        let output = child.wait_with_output();
+        feeding.and(output)
     });
     let output = output.map_err(failed)?;
     match output.status.success() {

@@ -114,14 +114,18 @@ impl Hosted {
     pub(crate) fn run(self) -> Result<Ended, Failure> {
         let Self { path, running, service, host } = self;
         let handle = running.handle().clone();
+        let (tell, told) = std::sync::mpsc::channel();
         host.runtime.spawn(async move {
             wait_for(host.interrupted).await;
             if let Some(service) = service {
-                service.end().await;
+                let _ = tell.send(service.end().await);
             }
             handle.stop();
         });
         let ended = running.wait();
+        if let Ok(ending) = told.try_recv() {
+            host.runtime.block_on(ending.end());
+        }
         host.runtime.shutdown_background();
         let ended = ended?;
         tell_end(&path);
@@ -131,11 +135,12 @@ impl Hosted {
     /// Stops the machine. Whatever it has taken from others is answered first.
     pub(crate) fn stop(self) -> Result<Ended, Failure> {
         let _progress = Progress::of(format!("stopping {}", self.path.display()));
-        if let Some(service) = self.service {
-            self.host.runtime.block_on(service.end());
-        }
+        let ending = self.service.map(|service| self.host.runtime.block_on(service.end()));
         self.running.handle().stop();
         let ended = self.running.wait();
+        if let Some(ending) = ending {
+            self.host.runtime.block_on(ending.end());
+        }
         self.host.runtime.shutdown_background();
         Ok(ended?)
     }

@@ -128,7 +128,8 @@ impl Conversation {
 }
 
 /// How long to wait for the process that has a machine to listen, and how long between two looks, at first and at most.
-const ATTACH_PATIENCE: Duration = Duration::from_secs(5);
+/// A machine that is being stopped makes a checkpoint first, and its disk may be slow.
+const ATTACH_PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 impl Line {

@@ -52,18 +52,31 @@ impl Service {
 
     /// The machine could not be started: whoever waits is told why.
     pub async fn fail(self, exit: u8, causes: Vec<String>) {
-        self.finish(Phase::Failed { exit, causes }).await;
+        self.finish(Phase::Failed { exit, causes }).await.end().await;
     }
 
     /// Takes in nothing more and waits, but not for ever, until what was taken in is answered. Nobody finds this process from then on.
-    pub async fn end(self) {
-        self.finish(Phase::Ended).await;
+    pub async fn end(self) -> Ending {
+        self.finish(Phase::Ended).await
     }
 
-    async fn finish(self, last: Phase) {
+    async fn finish(mut self, last: Phase) -> Ending {
         self.phase.send_replace(last);
-        let abort = self.task.abort_handle();
-        if tokio::time::timeout(END_PATIENCE, self.task).await.is_err() {
+        let is_over = tokio::time::timeout(END_PATIENCE, &mut self.task).await.is_ok();
+        Ending((!is_over).then_some(self.task))
+    }
+}
+
+/// Those who have not had their answers when nothing more was taken in.
+pub struct Ending(Option<JoinHandle<()>>);
+
+impl Ending {
+    /// Waits, but not for ever, until they have heard what there is to hear. Once the machine has stopped that is everything, and takes no time: what
+    /// it made durable at its end has been let out.
+    pub async fn end(self) {
+        let Some(task) = self.0 else { return };
+        let abort = task.abort_handle();
+        if tokio::time::timeout(END_PATIENCE, task).await.is_err() {
             abort.abort();
         }
     }

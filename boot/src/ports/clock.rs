@@ -1,9 +1,10 @@
 //! **clock**: `[0]` answers the time, `[1, t]` answers at time `t`. Times are nanoseconds since 1970, answers are one CBOR integer.
 //!
-//! A wait is for an absolute time of the host's clock, so a machine that was stopped meanwhile is answered at once, and a clock that is set
-//! forward ends waits. Resumed by waiting for the same time.
+//! A wait is for an absolute time, so a machine that was stopped meanwhile is answered at once, and a host's clock that is set forward ends waits;
+//! one that is set back does not prolong them ([`MachineClock`]). Resumed by waiting for the same time.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use seed::cbor::{CborError, Reader, Writer};
@@ -13,16 +14,17 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use vm::port::{Line, Port};
 
-use crate::clocks::wall_clock;
+use crate::clocks::MachineClock;
 
 /// The host's clock may be set while somebody waits; this is how soon that is noticed.
 const NAP_MAX: Duration = Duration::from_secs(1);
 
-/// The host's clock as a port.
+/// The machine's clock as a port.
 pub struct Clock {
     line: Line,
     runtime: Handle,
     waits: HashMap<RequestId, AbortHandle>,
+    clock: Arc<MachineClock>,
 }
 
 enum Ask {
@@ -33,8 +35,8 @@ enum Ask {
 impl Clock {
     /// A clock whose waits run on `runtime`.
     #[must_use]
-    pub fn new(line: Line, runtime: Handle) -> Self {
-        Self { line, runtime, waits: HashMap::new() }
+    pub fn new(line: Line, runtime: Handle, clock: Arc<MachineClock>) -> Self {
+        Self { line, runtime, waits: HashMap::new(), clock }
     }
 }
 
@@ -51,16 +53,16 @@ impl Port for Clock {
                 );
             }
         };
-        if time <= wall_clock() {
-            return self.line.answer(request, encode(wall_clock()));
+        if time <= self.clock.now() {
+            return self.line.answer(request, encode(self.clock.now()));
         }
         self.waits.retain(|_, wait| !wait.is_finished());
-        let line = self.line.clone();
+        let (line, clock) = (self.line.clone(), Arc::clone(&self.clock));
         let wait = self.runtime.spawn(async move {
-            while let Some(left) = time.0.checked_sub(wall_clock().0).filter(|left| *left > 0) {
+            while let Some(left) = time.0.checked_sub(clock.now().0).filter(|left| *left > 0) {
                 tokio::time::sleep(Duration::from_nanos(left).min(NAP_MAX)).await;
             }
-            line.answer(request, encode(wall_clock()));
+            line.answer(request, encode(clock.now()));
         });
         self.waits.insert(request, wait.abort_handle());
     }

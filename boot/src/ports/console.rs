@@ -50,12 +50,14 @@ impl Console {
     }
 
     /// The console as a port.
-    #[must_use]
-    pub fn port(&self, line: Line) -> impl Port + use<> {
+    ///
+    /// # Errors
+    /// If there is no thread for it.
+    pub fn port(&self, line: Line) -> io::Result<impl Port + use<>> {
         let (writer, lines) = channel();
         let (console, reports) = (self.clone(), line.clone());
-        thread::spawn(move || console.write_lines(&lines, &reports));
-        ConsolePort { console: self.clone(), line, writer }
+        thread::Builder::new().spawn(move || console.write_lines(&lines, &reports))?;
+        Ok(ConsolePort { console: self.clone(), line, writer })
     }
 
     fn write_lines(&self, lines: &Receiver<(Option<EffectId>, Vec<u8>)>, line: &Line) {
@@ -76,13 +78,17 @@ impl Console {
     /// Queues a request for the next line of input.
     fn read_line(&self, request: RequestId, line: Line) {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = reader.get_or_insert_with(|| {
+        if reader.is_none() {
             let (sender, requests) = channel();
-            thread::spawn(move || answer_with_lines(&requests));
-            sender
-        });
+            if let Err(error) = thread::Builder::new().spawn(move || answer_with_lines(&requests)) {
+                return line.broken(request, Code::FAILED, format!("no thread can read the input: {error}"));
+            }
+            *reader = Some(sender);
+        }
         // The reader runs as long as the process.
-        let _ = sender.send((request, line));
+        if let Some(sender) = &*reader {
+            let _ = sender.send((request, line));
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +42,12 @@ const MAP_BYTES_DEFAULT: u64 = 64 << 30;
 
 /// How long a commit waits for readers when the map must grow.
 const GROWTH_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much a scan reads at a time: little enough to take no time, more than enough to be worth a transaction.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// How many commits pass between two looks for readers that have died.
+const COMMITS_BETWEEN_LOOKS: u64 = 64;
 
 /// How often a check of a file is begun anew because another process has written it meanwhile.
 const OPENING_TRIES: u32 = 100;
@@ -74,6 +80,7 @@ struct Shared {
     unlocked: bool,
     poisoned: AtomicBool,
     known: Mutex<Known>,
+    commits: AtomicU64,
 }
 
 impl LmdbStore {
@@ -238,7 +245,8 @@ fn open_env(folder: &Path, options: &Options, claim: Claim, access: Access, shap
     )
     .map_err(|code| cause_of(code, folder, 1 << 20))?;
     let (poisoned, known) = (AtomicBool::new(false), Mutex::new(shape.known));
-    let shared = Shared { env, folder: folder.to_owned(), read_only, unlocked, poisoned, known };
+    let shared =
+        Shared { env, folder: folder.to_owned(), read_only, unlocked, poisoned, known, commits: AtomicU64::new(0) };
     Ok(LmdbStore { shared: Arc::new(shared) })
 }
 
@@ -289,6 +297,8 @@ fn cause_of(code: Code, folder: &Path, wanted: u64) -> Cause {
             available if available < wanted.saturating_add(1 << 16) => Cause::Full { available },
             _ => Cause::Io(io::Error::from_raw_os_error(code.0)),
         },
+        // A copy is written straight from the map: a page that the disk does not give up is no address of ours that is wrong.
+        libc::EFAULT => Cause::Io(io::Error::from_raw_os_error(libc::EIO)),
         code => Cause::Io(io::Error::from_raw_os_error(code)),
     }
 }
@@ -380,6 +390,10 @@ impl Shared {
     /// Writes and commits once. `Err((true, _))`: the commit itself failed.
     fn try_commit(&self, changes: &[&super::Change]) -> Result<(), (bool, Refusal)> {
         let refused = |code| (false, Refusal::Engine(code));
+        // One that was killed in the middle of a read would keep every page of its state, and the file growing, for as long as this process lives.
+        if self.commits.fetch_add(1, Ordering::Relaxed) % COMMITS_BETWEEN_LOOKS == COMMITS_BETWEEN_LOOKS - 1 {
+            self.env.forget_dead_readers().map_err(refused)?;
+        }
         let mut txn = self.env.write().map_err(refused)?;
         self.check_commit(&mut txn, changes).map_err(|cause| (false, Refusal::Check(cause)))?;
         for change in changes {
@@ -410,8 +424,35 @@ impl Reader for LmdbStore {
         View::new(&self.shared)?.at_or_before(table, key)
     }
 
+    /// In pieces, each a read transaction of its own that has ended before its entries are shown: who looks at them may take for ever, as a pager does.
     fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        View::new(&self.shared)?.scan(table, from, visit)
+        let mut last = from.to_vec();
+        let mut is_first = true;
+        loop {
+            let (mut piece, mut bytes): (Vec<Entry>, usize) = (Vec::new(), 0);
+            View::new(&self.shared)?.scan(table, &last, &mut |key, value| {
+                if is_first || key != last {
+                    bytes += key.len() + value.len();
+                    piece.push((key.to_vec(), value.to_vec()));
+                }
+                if bytes < PIECE_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            for (key, value) in &piece {
+                if visit(key, value).is_break() {
+                    return Ok(());
+                }
+            }
+            let end = match piece.pop() {
+                Some((end, _)) if bytes >= PIECE_BYTES => end,
+                _ => return Ok(()),
+            };
+            // In a damaged tree, which would never end.
+            if end < last || !is_first && end == last {
+                let cause = Cause::Damage(Flaw::Order(table));
+                return Err(StoreError::Read { path: self.shared.folder.clone(), table, cause });
+            }
+            (last, is_first) = (end, false);
+        }
     }
 }
 

@@ -5,13 +5,17 @@
 //! position counts writes and flushes. What was flushed before a cut is durable; of the writes since, a disk keeps what it likes, in any order
 //! and torn at its sectors ([`Keep`]).
 //!
+//! A disk can be told to be slow, or to be unable to read some of its blocks ([`Unreadable`]).
+//!
 //! Needs root, `/dev/fuse` and a free loop device; says so where they are missing. Whatever is mounted is unmounted when its owner is dropped, and
 //! the kernel gives a loop device back with its mount. What a killed process could not unmount, the next one does.
 
+mod mood;
 mod record;
 mod server;
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -23,6 +27,8 @@ use fuser::{BackgroundSession, Config, INodeNo, MountOption};
 use rustix::mount::{UnmountFlags, unmount};
 use tempfile::TempDir;
 
+use mood::Mood;
+pub use mood::Unreadable;
 pub use record::{Blocks, Cut, Keep, Record};
 use server::{Content, Contents, Server};
 
@@ -69,7 +75,7 @@ impl Disks {
         // Never a number again: the kernel may remember a file for longer than we do.
         static NEXT: AtomicU64 = AtomicU64::new(INodeNo::ROOT.0 + 1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        contents.insert(number, Content { size, record: Record::new(blocks.clone()), blocks });
+        contents.insert(number, Content { size, record: Record::new(blocks.clone()), blocks, mood: Mood::default() });
         Disk { disks: self, number, size }
     }
 }
@@ -142,6 +148,36 @@ impl Disk<'_> {
                 done => return done.map(|()| mounted),
             }
         }
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn blocks(&self) -> Blocks {
+        self.disks.contents.lock().get(&self.number).map(|content| content.blocks.clone()).unwrap_or_default()
+    }
+
+    /// From now on every read, write and flush takes so many milliseconds.
+    pub fn be_slow(&self, milliseconds: RangeInclusive<u64>, seed: u64) {
+        self.be(Mood::slow(milliseconds, seed));
+    }
+
+    /// From now on the blocks that hold these bytes (a block's worth each) cannot be read. How many such blocks there are.
+    pub fn fail_to_read(&self, bytes: &[&[u8]], how: Unreadable) -> usize {
+        let held = self.blocks();
+        let places: Vec<u64> = bytes.iter().flat_map(|bytes| held.places_of(bytes)).collect();
+        let count = places.len();
+        self.be(Mood::unreadable(places, how));
+        count
+    }
+
+    /// From now on it is a good disk. How many reads have failed.
+    pub fn be_good(&self) -> u64 {
+        self.be(Mood::default()).failed
+    }
+
+    fn be(&self, mood: Mood) -> Mood {
+        let mut contents = self.disks.contents.lock();
+        contents.get_mut(&self.number).map(|content| std::mem::replace(&mut content.mood, mood)).unwrap_or_default()
     }
 
     /// How much has reached it since the record was begun.

@@ -173,7 +173,8 @@ pub(super) struct Told {
 /// So many lines of a counter are waited for.
 const LINES: usize = 4;
 
-fn number_in(line: &str) -> Option<u64> {
+/// The number in a counter's line.
+pub(super) fn number_in(line: &str) -> Option<u64> {
     line.strip_prefix("counter is at ")?.parse().ok()
 }
 
@@ -287,6 +288,15 @@ impl Played {
             (Some(1 | 3), Some(error)) if names_it(error) && says(error) => Ok(()),
             _ => Err(Harm::Wrong(format!("does not say what failed: {}", self.ran))),
         }
+    }
+
+    /// Whether a fault that may only cost time has cost nothing else.
+    ///
+    /// # Errors
+    /// If it has.
+    pub(super) fn is_as_without_a_fault(&self) -> Result<(), Harm> {
+        let is_well = self.ran.status.success() && self.told.pending.is_none() && !self.ran.err.contains("error: ");
+        if is_well { Ok(()) } else { Err(Harm::Wrong(format!("fails for want of time: {}", self.ran))) }
     }
 
     /// Whether a command that has ended by itself has taken away what it was making.

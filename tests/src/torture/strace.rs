@@ -91,7 +91,7 @@ impl Plan {
     }
 
     /// The command under strace. Its process is the command's own: strace stands beside it.
-    fn command(&self, command: &Command, trace: &Path) -> Command {
+    pub(super) fn command(&self, command: &Command, trace: &Path) -> Command {
         let mut traced = Command::new(NAME);
         traced.args(["-D", "-f", "-y", "-o"]).arg(trace);
         for option in self.options() {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use crate::sim::random::Random;
 
-const BLOCK: usize = 4096;
+/// What a disk is divided into here.
+pub(super) const BLOCK: usize = 4096;
 /// What a disk writes whole.
 pub(super) const SECTOR: usize = 512;
 
@@ -36,6 +37,11 @@ impl Blocks {
             }
         }
         bytes
+    }
+
+    /// Where this block's worth of bytes lies, wherever it does.
+    pub(super) fn places_of<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = u64> + 'a {
+        self.0.iter().filter(move |(_, held)| held[..] == *bytes).map(|(block, _)| *block)
     }
 
     /// Writes a file of this size that can be mounted.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
@@ -10,6 +11,7 @@ use fuser::{
     OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
+use super::mood::Mood;
 use super::record::{Blocks, Record, SECTOR};
 
 /// A disk.
@@ -17,6 +19,7 @@ pub(super) struct Content {
     pub(super) size: u64,
     pub(super) blocks: Blocks,
     pub(super) record: Record,
+    pub(super) mood: Mood,
 }
 
 /// All disks, by number.
@@ -112,13 +115,16 @@ impl Filesystem for Server {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let read = self.0.lock().get(&inode.0).map(|content| {
+        let read = self.0.lock().get_mut(&inode.0).map(|content| {
             let size = u64::from(size).min(content.size.saturating_sub(at));
-            content.blocks.read(at, usize::try_from(size).unwrap_or(0))
+            let bytes = content.blocks.read(at, usize::try_from(size).unwrap_or(0));
+            (content.mood.pause(), content.mood.fails(at, size).then_some(Errno::EIO).map_or(Ok(bytes), Err))
         });
+        let (pause, read) = read.unwrap_or((Duration::ZERO, Err(Errno::ENOENT)));
+        thread::sleep(pause);
         match read {
-            Some(bytes) => reply.data(&bytes),
-            None => reply.error(Errno::ENOENT),
+            Ok(bytes) => reply.data(&bytes),
+            Err(error) => reply.error(error),
         }
     }
 
@@ -138,6 +144,9 @@ impl Filesystem for Server {
         let Some(content) = contents.get_mut(&inode.0) else { return reply.error(Errno::ENOENT) };
         content.blocks.write(at, bytes);
         content.record.write(at, bytes);
+        let pause = content.mood.pause();
+        drop(contents);
+        thread::sleep(pause);
         reply.written(u32::try_from(bytes.len()).unwrap_or(0));
     }
 
@@ -146,9 +155,12 @@ impl Filesystem for Server {
     }
 
     fn fsync(&self, _: &Request, inode: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        if let Some(content) = self.0.lock().get_mut(&inode.0) {
+        let flushed = |content: &mut Content| {
             content.record.flush();
-        }
+            content.mood.pause()
+        };
+        let pause = self.0.lock().get_mut(&inode.0).map(flushed);
+        thread::sleep(pause.unwrap_or_default());
         reply.ok();
     }
 }
