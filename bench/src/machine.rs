@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use vm::body::{Body, OnLost, SharedObjects};
 use vm::engine::{Backend, Mode, Settings};
 use vm::memory::Tracker;
+use vm::prepare::Memo;
 use vm::recover::recover;
 use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, StepLoop, Turn};
 
@@ -56,6 +57,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
         cache: Some(folder.join("cache")),
         meter: cpu_meter(),
         elsewhere: None,
+        prepared: Memo::default(),
     }
 }
 

@@ -48,6 +48,8 @@ impl Effort {
 pub struct Tally {
     /// Faults injected.
     pub injected: u64,
+    /// Lives in which they were, where a row makes lives up and not faults.
+    pub lives: Option<u64>,
     /// After how many of them the machine went on, or refused to with the right reason.
     pub survived: u64,
     /// Faults after which something acknowledged was gone, and how to see it again.
@@ -129,6 +131,9 @@ impl fmt::Display for Tally {
         }
         let Self { injected, survived, lost, wrong, .. } = self;
         write!(f, "{injected:>9} injected {survived:>9} survived {:>3} lost {:>3} wrong", lost.len(), wrong.len())?;
+        if let Some(lives) = self.lives {
+            write!(f, " in {lives} lives")?;
+        }
         self.left_out.iter().try_for_each(|what| write!(f, " (NOT RUN: {what})"))
     }
 }

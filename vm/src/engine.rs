@@ -33,7 +33,7 @@ use wasmtime::{Config, Inlining, InstanceAllocationStrategy, OptLevel};
 use crate::interrupt::Reach;
 pub use crate::interrupt::Ticker;
 use crate::memory::{MemoryBank, Tracker};
-use crate::prepare::{PREPARATION_VERSION, Prepared, Refusal, StateMap, prepare};
+use crate::prepare::{Memo, PREPARATION_VERSION, Refusal, StateMap};
 use crate::raw;
 
 /// The engine's name and version, as epochs record it.
@@ -73,6 +73,8 @@ pub struct Settings {
     pub meter: Meter,
     /// Where modules are compiled; in this process if `None`.
     pub elsewhere: Option<Elsewhere>,
+    /// Modules that are prepared already.
+    pub prepared: Memo,
 }
 
 /// Has a job done by [`compile`] in another process, which can be limited and may die: a module can be made to cost a compiler any time and memory.
@@ -100,6 +102,7 @@ pub struct Engine {
     backend: Backend,
     cache: Option<PathBuf>,
     elsewhere: Option<Elsewhere>,
+    prepared: Memo,
 }
 
 /// A module, ready to be instantiated.
@@ -166,21 +169,22 @@ impl Engine {
             backend: settings.backend,
             cache: settings.cache.clone(),
             elsewhere: settings.elsewhere.clone(),
+            prepared: settings.prepared.clone(),
         })
     }
 
-    /// Prepares and compiles a module, or takes its native code from the cache. `id` names the module.
+    /// Prepares and compiles a module, or takes its native code from the cache. `id` is a hash of the module.
     ///
     /// # Errors
     /// If it cannot be a machine, or does not compile.
     pub fn load(&self, id: &Id, wasm: &[u8]) -> Result<Code, CodeError> {
-        let Prepared { module: bytes, state } = prepare(wasm)?;
+        let prepared = self.prepared.prepare(id, wasm)?;
         let path = self.cache_path(id);
         let cached = path.as_ref().and_then(|path| raw::load_native(&self.inner, path).ok());
         let module = match cached {
             Some(module) => module,
             None => {
-                let native = self.compile(&bytes)?;
+                let native = self.compile(&prepared.module)?;
                 if let Some(path) = &path {
                     // A cache that cannot be written costs time, nothing else.
                     let kept = keep_native(path, &native);
@@ -189,7 +193,7 @@ impl Engine {
                 raw::open_native(&self.inner, &native).map_err(|error| CodeError::Compile(error.into()))?
             }
         };
-        Ok(Code { module, state: Arc::new(state) })
+        Ok(Code { module, state: Arc::clone(&prepared.state) })
     }
 
     fn compile(&self, prepared: &[u8]) -> Result<raw::Native, CodeError> {

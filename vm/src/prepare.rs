@@ -63,6 +63,7 @@ mod drops;
 mod edits;
 mod emit;
 mod interface;
+mod memo;
 mod names;
 mod nan;
 mod plan;
@@ -73,12 +74,15 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
+pub use self::memo::Memo;
 pub use self::names::Shown;
 pub use self::refusal::{Construct, FunctionPlace, Mistaken, Place, Refusal, Signature};
 pub use self::state::{
     FunctionState, GlobalRole, GlobalState, INIT, MemoryState, REDROP, RESERVED, STOP, STOP_PAGES, StateMap,
     TableState, ValueType,
 };
+
+use std::sync::Arc;
 
 use self::edits::Edits;
 use self::plan::Plan;
@@ -93,7 +97,7 @@ pub struct Prepared {
     /// The rewritten module.
     pub module: Vec<u8>,
     /// Where its state is.
-    pub state: StateMap,
+    pub state: Arc<StateMap>,
 }
 
 /// Rewrites a module, or says why it cannot be a machine. The same bytes give the same bytes.
@@ -103,7 +107,7 @@ pub fn prepare(wasm: &[u8]) -> Result<Prepared, Refusal> {
     let module = emit::emit(&survey, &plan)?;
     // What was inserted may have pushed a function over a limit; nothing else can be wrong.
     survey::validate(&module).map_err(|error| Refusal::of_prepared(&module, error))?;
-    let state = plan.state;
+    let state = Arc::new(plan.state);
     Ok(Prepared { module, state })
 }
 

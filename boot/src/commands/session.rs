@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use vm::engine::{Backend, Settings};
 use vm::memory::Tracker;
+use vm::prepare::Memo;
 use vm::step_loop::Policy;
 
 use super::compile;
@@ -26,6 +27,7 @@ pub(crate) fn settings() -> Result<Settings, Failure> {
         cache: cache_folder(),
         meter: cpu_meter(),
         elsewhere: Some(Arc::new(compile::in_a_child)),
+        prepared: Memo::default(),
     })
 }
 

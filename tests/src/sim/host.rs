@@ -18,6 +18,7 @@ use seed::{Domain, Id, Nanos, PortId, Seq};
 use vm::body::{Body, OnLost, SharedObjects};
 use vm::engine::{Backend, Mode, Settings};
 use vm::memory::Tracker;
+use vm::prepare::Memo;
 use vm::recover::recover;
 use vm::step_loop::{Policy, Position, StepLoop};
 
@@ -112,9 +113,11 @@ pub fn new_disk(seed: u64, limits: Limits) -> Result<(ModelDisk, Id), Failure> {
 #[must_use]
 pub fn settings(backend: Backend, tracker: Tracker, native: &Path, cpu: &Cpu) -> Settings {
     static BEST: OnceLock<Tracker> = OnceLock::new();
+    static PREPARED: OnceLock<Memo> = OnceLock::new();
     let best = *BEST.get_or_init(|| Tracker::select(None).0);
     let tracker = if tracker == Tracker::WriteProtect { best } else { tracker };
-    Settings { backend, tracker, cache: Some(native.to_owned()), meter: cpu.meter(), elsewhere: None }
+    let prepared = PREPARED.get_or_init(Memo::default).clone();
+    Settings { backend, tracker, cache: Some(native.to_owned()), meter: cpu.meter(), elsewhere: None, prepared }
 }
 
 /// Nothing here is paged in lazily.

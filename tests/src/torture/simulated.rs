@@ -38,6 +38,7 @@ fn run(effort: &Effort) -> Tally {
         let first = effort.seed.wrapping_add(lived);
         let swept = sweep(first..first + AT_ONCE.min(effort.rounds - lived), &native, None);
         lived += swept.lives;
+        tally.lives = Some(lived);
         let faults: u64 = FAULTS.iter().map(|fault| swept.coverage.of(fault)).sum();
         tally.injected += faults;
         match swept.failed {

@@ -9,6 +9,7 @@ use seed::{Domain, Id, LoadError, Nanos};
 use vm::body::Body;
 use vm::engine::{Backend, Mode, Settings};
 use vm::memory::Tracker;
+use vm::prepare::Memo;
 
 /// Its input, the hash that an import writes, and its own writes lie elsewhere in each step, in 4 MiB that nobody else touches.
 const WANDERER: &str = r#"
@@ -47,7 +48,14 @@ fn roots(backend: Backend, tracker: Tracker) -> Vec<Id> {
     let (code, genesis) = (keep(encode_blob(&wat::parse_str(WANDERER).unwrap())), keep(encode_blob(b"")));
     let program = Program { interface: INTERFACE, code, genesis, limits: Limits::default(), asks: Vec::new() };
     let root = keep(program.to_image(Vec::new()).encode());
-    let settings = Settings { backend, tracker, cache: None, meter: Arc::new(|| Nanos(0)), elsewhere: None };
+    let settings = Settings {
+        backend,
+        tracker,
+        cache: None,
+        meter: Arc::new(|| Nanos(0)),
+        elsewhere: None,
+        prepared: Memo::default(),
+    };
     let lost = Arc::new(|error| panic!("{error}"));
     let mut body = Body::restore(&settings, Mode::Live, Arc::new(Shelf(shelf)), &root, lost).unwrap();
     (0..120u32)

@@ -18,6 +18,7 @@ use vm::body::{Body, OnLost, SharedObjects};
 use vm::engine::{Backend, Mode, Settings};
 use vm::ledger::Release;
 use vm::memory::Tracker;
+use vm::prepare::Memo;
 use vm::recover::recover;
 use vm::replay::{ReplayError, replay};
 use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, StepLoop, Turn};
@@ -30,6 +31,7 @@ fn settings() -> Settings {
         cache: None,
         meter: Arc::new(move || Nanos(clock.fetch_add(1000, Ordering::Relaxed))),
         elsewhere: None,
+        prepared: Memo::default(),
     }
 }
 

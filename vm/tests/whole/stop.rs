@@ -12,6 +12,7 @@ use seed::{Domain, Id, Nanos, PageIndex};
 use vm::engine::{Backend, Engine, Meter, Mode, Settings, Ticker};
 use vm::guest::{Abort, Fault, Guest};
 use vm::memory::Tracker;
+use vm::prepare::Memo;
 
 const BACKENDS: [Backend; 3] = [Backend::Cranelift, Backend::CraneliftPlain, Backend::Pulley];
 const LIMIT_MS: u64 = 100;
@@ -63,7 +64,7 @@ fn limits() -> Limits {
 }
 
 fn settings(backend: Backend, meter: Meter) -> Settings {
-    Settings { backend, tracker: Tracker::Compare, cache: None, meter, elsewhere: None }
+    Settings { backend, tracker: Tracker::Compare, cache: None, meter, elsewhere: None, prepared: Memo::default() }
 }
 
 fn guest(engine: &Engine, wat: &str) -> Guest {
