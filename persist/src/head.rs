@@ -198,6 +198,17 @@ pub fn read(folder: &Path) -> Result<Head, HeadError> {
     Ok(HeadFile::open_on(file, path)?.newest)
 }
 
+/// The newest slot that is whole, whatever else has become of the file.
+#[must_use]
+pub fn believable(folder: &Path) -> Option<Head> {
+    let bytes = File::open(folder.join(HEAD_FILE)).and_then(|mut file| HeadDisk::read_all(&mut file)).ok()?;
+    let whole = bytes.chunks_exact(SLOT_BYTES).filter_map(|slot| match decode(slot) {
+        Slot::Whole(head) => Some(head),
+        Slot::TooNew(_) | Slot::Broken => None,
+    });
+    whole.max_by_key(|head| head.counter)
+}
+
 fn open_file(options: &OpenOptions, path: &Path) -> Result<File, HeadError> {
     let path = || path.to_owned();
     options.open(path()).map_err(|source| match source.kind() {

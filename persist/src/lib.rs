@@ -9,5 +9,7 @@ pub mod branch;
 pub mod journal;
 pub mod machine;
 pub mod objects;
+pub mod part;
 pub mod planted;
+pub mod salvage;
 pub mod verify;

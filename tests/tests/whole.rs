@@ -21,6 +21,8 @@ mod engines;
 mod kills;
 #[path = "whole/power_cuts.rs"]
 mod power_cuts;
+#[path = "whole/repair.rs"]
+mod repair;
 #[path = "whole/runaways.rs"]
 mod runaways;
 #[path = "whole/sqlite.rs"]
