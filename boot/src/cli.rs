@@ -58,6 +58,9 @@ pub enum Command {
     /// Compile what comes on standard input, within limits.
     #[command(hide = true)]
     Compile,
+    /// Check everything in a machine's store once, slowly.
+    #[command(hide = true)]
+    Scrub(Scrub),
 }
 
 impl Command {
@@ -79,7 +82,8 @@ impl Command {
             | Self::Completions { .. }
             | Self::Man
             | Self::Reference
-            | Self::Compile => None,
+            | Self::Compile
+            | Self::Scrub(_) => None,
         }
     }
 
@@ -96,9 +100,13 @@ impl Command {
             | Self::Verify(Verify { json, .. })
             | Self::Repair(Repair { json, .. })
             | Self::Copy(Copy { json, .. }) => *json,
-            Self::Start(_) | Self::Repl(_) | Self::Completions { .. } | Self::Man | Self::Reference | Self::Compile => {
-                false
-            }
+            Self::Scrub(_)
+            | Self::Start(_)
+            | Self::Repl(_)
+            | Self::Completions { .. }
+            | Self::Man
+            | Self::Reference
+            | Self::Compile => false,
         }
     }
 }
@@ -137,6 +145,19 @@ pub struct RunFlags {
     /// Halt at the first step that is aborted.
     #[arg(long)]
     pub halt_on_abort: bool,
+    /// How fast everything stored is checked in the background, over and over: MiB a second, or off.
+    #[arg(long, value_name = "PACE", default_value = "4", value_parser = parse_pace)]
+    pub scrub: u64,
+}
+
+/// `abide scrub`, which `abide start` runs.
+#[derive(Debug, Args)]
+pub struct Scrub {
+    /// The machine.
+    pub machine: PathBuf,
+    /// MiB a second.
+    #[arg(long)]
+    pub pace: u64,
 }
 
 /// `abide start`
@@ -337,6 +358,17 @@ fn parse_limit(text: &str) -> Result<(String, u64), String> {
     }
     let value = value.parse().map_err(|_| format!("{value} is not a number"))?;
     Ok((name.to_owned(), value))
+}
+
+/// The most that a background check may be asked to read, in MiB a second: more than any disk gives.
+const PACE_MAX: u64 = 1 << 16;
+
+fn parse_pace(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        _ if text == "off" => Ok(0),
+        Ok(pace @ 1..=PACE_MAX) => Ok(pace),
+        _ => Err(format!("it is a number of MiB a second from 1 to {PACE_MAX}, or off")),
+    }
 }
 
 fn parse_key(text: &str) -> Result<String, String> {

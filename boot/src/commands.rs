@@ -9,6 +9,7 @@ mod reference;
 mod repair;
 mod repl;
 mod save;
+mod scrub;
 mod send;
 mod session;
 mod show;
@@ -40,5 +41,6 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Man => reference::man(),
         Command::Reference => reference::markdown(),
         Command::Compile => compile::run(),
+        Command::Scrub(args) => scrub::run(args),
     }
 }

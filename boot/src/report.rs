@@ -12,6 +12,7 @@ use persist::salvage::SalvageError;
 use persist::salvage::rebuild::RebuildError;
 use persist::store::Cause;
 use persist::verify::Finding;
+use rustix::process::Signal;
 use seed::Id;
 use serde_json::json;
 use thiserror::Error;
@@ -34,6 +35,14 @@ pub const INTEGRITY: u8 = 3;
 pub const HALTED: u8 = 4;
 /// The exit code of a repair that could not save everything.
 pub const LOST: u8 = 5;
+
+/// Signals that reading a damaged file may end by.
+pub(crate) const DAMAGE_SIGNALS: [i32; 3] = [Signal::SEGV.as_raw(), Signal::BUS.as_raw(), Signal::ABORT.as_raw()];
+
+/// What another process has said.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct Told(pub String);
 
 /// A command failed.
 #[derive(Debug, Error)]
@@ -263,6 +272,8 @@ pub enum Failure {
     NotWhole {
         /// The machine.
         path: PathBuf,
+        /// What its check has said.
+        source: Told,
     },
     /// Replaying came out differently.
     #[error("replaying {} diverged from its log", path.display())]

@@ -2,6 +2,7 @@
 
 pub mod folder;
 pub mod head;
+pub mod scrub;
 pub mod store;
 mod sys;
 

@@ -209,7 +209,7 @@ fn verify_objects(reading: &Reading, checked: &mut Checked, progress: &mut dyn F
     finding.map_or(Ok(()), Err)
 }
 
-fn verify_object(key: &[u8], frame: &[u8]) -> Result<(), String> {
+pub(crate) fn verify_object(key: &[u8], frame: &[u8]) -> Result<(), String> {
     let id = Id::from_bytes(key).ok_or("its key is not an id")?;
     let domain = domain_of(frame).ok_or("its frame has an unknown form")?;
     let bytes = unframe(domain, frame).map_err(|error| error.to_string())?;

@@ -25,6 +25,8 @@ mod power_cuts;
 mod repair;
 #[path = "whole/runaways.rs"]
 mod runaways;
+#[path = "whole/scrub.rs"]
+mod scrub;
 #[path = "whole/sqlite.rs"]
 mod sqlite;
 

@@ -4,6 +4,7 @@
 //! folders are exchanged.
 
 use std::io::{self, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use super::standing::{self, Standing};
 use crate::cli::Repair;
 use crate::clocks::{random, wall_clock};
 use crate::driver::{RunError, exit_on_lost_page, new_epoch};
-use crate::report::{Failure, LOST};
+use crate::report::{DAMAGE_SIGNALS, Failure, LOST, Told};
 use crate::seeds::SEED_BYTES_MAX;
 use crate::shown;
 use crate::terminal::{Progress, say};
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &Repair) -> Result<ExitCode, Failure> {
         Some(Lock::acquire(&place).map_err(in_use)?)
     };
     refuse_what_is_no_machine(&place, &args.machine)?;
-    if is_whole(&place, "checking", &args.machine)? {
+    if flaw(&place, "checking", &args.machine)?.is_none() {
         return nothing_to_repair(args);
     }
     let mut salvage = standing::read(&place).map_err(|source| reading(&args.machine, source))?;
@@ -141,14 +142,23 @@ fn refuse_what_is_no_machine(place: &Path, shown: &Path) -> Result<(), Failure> 
     }
 }
 
-/// Whether every byte of a machine is right, as `abide verify` in a process of its own says.
-fn is_whole(place: &Path, what: &str, shown: &Path) -> Result<bool, Failure> {
+/// Why not every byte of a machine is right, as `abide verify` in a process of its own says; nothing if they are.
+fn flaw(place: &Path, what: &str, shown: &Path) -> Result<Option<String>, Failure> {
     let _progress = Progress::of(format!("{what} {}", shown.display()));
     let this = std::env::current_exe().map_err(Failure::Host)?;
     let mut verify = Command::new(this);
     verify.args(["verify", "--in-process", "--tersely", "--json"]).arg(place);
-    let status = verify.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    Ok(status.map_err(Failure::Host)?.success())
+    let verified = verify.stdin(Stdio::null()).output().map_err(Failure::Host)?;
+    let told = || String::from_utf8_lossy(&verified.stderr).trim().to_owned();
+    match (verified.status.code(), verified.status.signal()) {
+        (Some(0), _) => Ok(None),
+        (Some(_), _) => Ok(Some(told())),
+        // Damage may end it so; whoever ends it otherwise has said nothing about the machine.
+        (None, Some(signal)) if DAMAGE_SIGNALS.contains(&signal) => {
+            Ok(Some(format!("reading it ended by signal {signal}")))
+        }
+        (None, signal) => Err(Failure::ChildDied { path: shown.to_owned(), signal: signal.unwrap_or(0) }),
+    }
 }
 
 /// Another copy of the machine, or a seed file, of which the objects are kept in a store of their own while this lasts.
@@ -181,8 +191,8 @@ fn make(args: &Repair, place: &Path, salvage: &mut Salvage, survey: &Survey, pla
     let mut made = fill(&mut new, salvage, survey, plan, &args.machine)?;
     salvage.drop_shelf();
     let folder: NewFolder = new.close()?;
-    if !is_whole(folder.path(), "checking the repaired", &args.machine)? {
-        return Err(Failure::NotWhole { path: args.machine.clone() });
+    if let Some(told) = flaw(folder.path(), "checking the repaired", &args.machine)? {
+        return Err(Failure::NotWhole { path: args.machine.clone(), source: Told(told) });
     }
     let (_new, damaged) = folder.replace(place).map_err(MachineError::from)?;
     made.damaged = Some(args.machine.with_file_name(damaged.file_name().unwrap_or_default()));

@@ -8,6 +8,7 @@ use seed::Seq;
 use serde_json::{Value as Json, json};
 
 use super::hosted::last;
+use crate::shown;
 use crate::terminal::Progress;
 
 /// What still stands.
@@ -33,6 +34,9 @@ impl Standing {
         let mut lines = Vec::new();
         if let Some(seq) = survey.goal.and_then(|goal| goal.unknown_head) {
             lines.push(format!("the head file names a batch before seq {seq} that is not in the log"));
+        }
+        if survey.unreadable > 0 {
+            lines.push(format!("the disk does not give {} of data.mdb", shown::bytes(survey.unreadable)));
         }
         lines.push(match (survey.goal, survey.holes.as_slice()) {
             (None, _) => "nothing says where the machine stood, and no batch of its log can be had".to_owned(),
@@ -99,6 +103,7 @@ pub(crate) fn facts(survey: &Survey) -> Json {
     };
     json!({
         "end": survey.goal.map(|goal| goal.end.0),
+        "unreadable_bytes": survey.unreadable,
         "history_end": survey.history().0,
         "missing_seqs": survey.holes.iter().rev().map(|hole| span(*hole)).collect::<Vec<_>>(),
         "missing_objects": survey.lost.iter().map(lost).collect::<Vec<_>>(),

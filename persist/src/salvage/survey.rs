@@ -120,6 +120,8 @@ pub struct Survey {
     pub lost_epoch: Option<(Seq, Id)>,
     /// What can be made of it.
     pub plan: Option<Plan>,
+    /// Bytes that the disk does not give.
+    pub unreadable: u64,
     /// The last epoch that is known of, for a machine that begins a new log.
     pub epoch: Option<(u64, [u8; 16])>,
     segments: Vec<Segment>,
@@ -136,6 +138,7 @@ impl Survey {
             lost: Vec::new(),
             lost_epoch: None,
             plan: None,
+            unreadable: salvage.unreadable(),
             epoch: salvage.branches.first().map(|branch| (branch.epoch.number, branch.epoch.machine)),
             segments: Vec::new(),
             epochs: Vec::new(),
