@@ -2,7 +2,7 @@
 //!
 //! A [`Salvage`] reads `data.mdb` and `head` as plain bytes, of one machine or of several copies of it, whole or damaged, and changes nothing. It
 //! believes nothing but what proves itself: an object whose bytes hash to its id, a batch that decodes and is then named by its own hash, a
-//! branch record with its own checksum. It keeps positions and not values, 16 bytes for each node that looks like an object and 48 for each proven
+//! branch record with its own checksum. It keeps positions and not values, 16 bytes for each node that looks like an object and 56 for each
 //! batch, and reads and proves a value again whenever it is used.
 //!
 //! * [`Salvage`]: the catalogue. * [`survey`]: what stands, and what can be made of it. * [`rebuild`]: a new store made of what stands.
@@ -58,7 +58,7 @@ enum Form {
     Guess,
 }
 
-/// A batch that has proven to be one.
+/// A batch that decodes. Only its id proves that it is one of the machine's as it was written: who takes it has that from something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct BatchAt {
     /// The start of its id.
@@ -69,6 +69,8 @@ struct BatchAt {
     end: u64,
     /// When it was closed.
     time: u64,
+    /// The start of the id of the batch before it.
+    previous: u64,
     place: Place,
     form: Form,
 }
@@ -76,7 +78,8 @@ struct BatchAt {
 impl BatchAt {
     fn of((batch, id): &(Batch, Id), place: Place, form: Form) -> Self {
         let (first, end, time) = (batch.first.0, batch.end().0, batch.time.0);
-        Self { start: start_of(id.as_bytes()), first, end, time, place, form }
+        let previous = batch.previous.map_or(0, |previous| start_of(previous.as_bytes()));
+        Self { start: start_of(id.as_bytes()), first, end, time, previous, place, form }
     }
 
     /// Whether it lies in the machine's own store, and not in that of a copy.
@@ -137,7 +140,7 @@ impl Salvage {
             batches: Vec::new(),
             by_first: Vec::new(),
             branches: Vec::new(),
-            heads: head::believable(folder).into_iter().collect(),
+            heads: head::believable(folder),
             shelf: None,
             derived: HashMap::new(),
             runs: Vec::new(),
@@ -423,3 +426,6 @@ fn prove_object(frame: &[u8]) -> Option<(Domain, Id, Vec<u8>)> {
     seed::object::links(domain, &bytes).ok()?;
     Some((domain, Id::of(domain, &bytes), bytes))
 }
+
+#[cfg(test)]
+mod tests;

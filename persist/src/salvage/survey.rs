@@ -1,7 +1,8 @@
 //! What stands of a damaged machine, and what can be made of it: a pure reading of a [`Salvage`].
 //!
 //! Batches name each other by their ids, backwards. So from where the machine stood (its head file, or a branch record) the log is followed
-//! back as far as batches can be had: a *segment*. Below a hole the next segment begins with whatever batch ends nearest, and so on to seq 0.
+//! back as far as batches can be had: a *segment*. Below a hole the next segment begins with the nearest batch that anything else names, and so on
+//! to seq 0: a batch that nothing names may be a damaged one that still decodes, and is not believed.
 //! An image is *whole* if everything it needs proves itself. Then, of all whole images at boundaries between batches, the one counts from
 //! which executing the batches after it leads furthest; of those that lead equally far the newest.
 //!
@@ -519,14 +520,22 @@ impl Salvage {
         found
     }
 
-    /// The batch that ends nearest before a seq.
+    /// The batch that ends nearest before a seq, of those that something names: a damaged one may decode, too, and is then another.
     fn last_before(&self, seq: Seq) -> Option<(BatchAt, Id)> {
         let first = self.by_first.partition_point(|index| self.batches[*index as usize].first < seq.0);
         let below = self.by_first[..first].iter().rev().map(|index| self.batches[*index as usize]);
         below.filter(|at| at.end < seq.0).find_map(|at| {
             let (batch, id) = self.read_batch(&at)?;
-            (at.is_own() || self.is_of_our_life(batch, id)).then_some((at, id))
+            (self.is_named(&at, &id) && (at.is_own() || self.is_of_our_life(batch, id))).then_some((at, id))
         })
+    }
+
+    fn is_named(&self, batch: &BatchAt, id: &Id) -> bool {
+        let first = self.by_first.partition_point(|index| self.batches[*index as usize].first < batch.end);
+        let next = self.by_first[first..].iter().map(|index| &self.batches[*index as usize]);
+        next.take_while(|next| next.first == batch.end).any(|next| next.previous == batch.start)
+            || self.branches.iter().any(|branch| branch.batch == *id || branch.checkpoint.batch == *id)
+            || self.heads.iter().any(|head| head.batch == id.as_bytes())
     }
 
     /// Whether a batch of another copy is from before that copy's life parted from ours: going back from it, there is one of ours before

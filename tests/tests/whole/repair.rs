@@ -100,6 +100,7 @@ impl Patient {
                 assert_eq!(fs::read_dir(machine.parent().unwrap()).unwrap().count(), 1, "nothing is left: {ran}");
             }
             0 if said["whole"] == true => {}
+            0 | 5 if said["repaired"] == false => assert_eq!(contents(machine), before, "only said: {ran}"),
             0 | 5 => {
                 let damaged = PathBuf::from(said["damaged"].as_str().unwrap());
                 assert_eq!(contents(&damaged), before, "the damaged machine is kept: {ran}");
@@ -294,9 +295,12 @@ fn a_lost_batch_is_brought_by_a_copy_or_costs_the_history_and_never_the_state() 
         if code == 0 {
             continue;
         }
-        let missing = serde_json::json!([[first, next - 1]]);
-        assert_eq!(said["stands"]["missing_seqs"], missing, "exactly what is lost");
-        assert!(text.contains(&format!("{} cannot be had", span(first, next))), "{text}");
+        // The one before is named by the lost one alone, and cannot be told from one that is damaged and still decodes.
+        let before = position.checked_sub(1).map_or(first, |before| firsts[before]);
+        let told = &said["stands"]["missing_seqs"];
+        let from = if *told == serde_json::json!([[first, next - 1]]) { first } else { before };
+        assert_eq!(*told, serde_json::json!([[from, next - 1]]), "exactly what is lost");
+        assert!(text.contains(&format!("{} cannot be had", span(from, next))), "{text}");
         let is_tail = said["lost_seqs"].is_array();
         assert_eq!(is_tail, said["keeps_history"] == true, "{said}");
     }
@@ -469,4 +473,74 @@ fn a_file_system_that_cannot_exchange_does_no_harm() {
     assert_eq!(send(&machine, "list"), patient.list);
     assert_eq!(contents(&place.path().join("m.damaged-2")), before);
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+}
+
+/// The image that an epoch starts from must be there for its log to be executed again from there on.
+#[test]
+fn the_image_of_an_epoch_is_made_again() {
+    let patient = Patient::new();
+    let (place, moved) = patient.copy();
+    // In another folder each start begins an epoch, whose image is the root before it.
+    for number in 0..2 {
+        let copy = place.path().join(format!("copy{number}"));
+        let _ = run(["copy".as_ref(), moved.as_os_str(), copy.as_os_str()]).ok();
+        fs::remove_dir_all(&moved).unwrap();
+        fs::rename(&copy, &moved).unwrap();
+        assert_eq!(send(&moved, &format!("put moved{number} here")), "ok");
+    }
+    let list = send(&moved, "list");
+    let expected = root(&moved);
+    let images: Vec<Link> = {
+        let reading = Reading::open(&moved).unwrap();
+        let mut images = Vec::new();
+        let start = persist::journal::Start::At(Seq(0));
+        persist::journal::each_batch(reading.store(), reading.branch(), start, &mut |batch, _| {
+            images.extend(batch.records.iter().filter_map(|record| match record {
+                seed::record::Record::Epoch(epoch) => Some((Domain::Object, epoch.image)),
+                _ => None,
+            }));
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+        images
+    };
+    assert_eq!((images.len(), root(&moved)), (3, expected));
+    for image in images {
+        let place = place_in_memory();
+        let machine = place.path().join("m");
+        copy_folder(&moved, &machine);
+        destroy(&machine, image.1.as_bytes());
+        let err = run(["verify".as_ref(), machine.as_os_str()]).fails(3);
+        assert!(err.contains("abide repair"), "{err}");
+        let said = repair(&machine, &[]).json();
+        assert_eq!((&said["keeps_history"], &said["lost_seqs"]), (&Json::Bool(true), &Json::Null), "{said}");
+        assert_eq!(root(&machine), root(&moved));
+        let _ = verify(&machine);
+        assert_eq!(send(&machine, "list"), list);
+    }
+}
+
+#[test]
+fn a_store_of_another_time_and_a_head_of_another_machine_are_told() {
+    let patient = Patient::new();
+    let older = patient.path("older");
+    let older_end = status(&older)["end"].as_u64().unwrap();
+    let (_place, machine) = patient.copy();
+    fs::copy(older.join(STORE), machine.join(STORE)).unwrap();
+    let (code, said) = patient.judge(&machine, &["--dry-run".as_ref()]);
+    assert_eq!((code, &said["repaired"]), (5, &Json::Bool(false)));
+    let (code, said) = patient.judge(&machine, &["--from".as_ref(), patient.path("kept").as_os_str()]);
+    assert_eq!((code, &said["lost_seqs"]), (0, &Json::Null), "{said}");
+    let (_place, machine) = patient.copy();
+    fs::copy(older.join(STORE), machine.join(STORE)).unwrap();
+    let (code, said) = patient.judge(&machine, &[]);
+    assert_eq!((code, &said["lost_seqs"]), (5, &serde_json::json!([older_end, patient.end - 1])));
+    // A head that names what no log has.
+    let other = patient.path("counter");
+    boot(&other, &example("counter/counter.wat"), &[]);
+    let (_place, machine) = patient.copy();
+    fs::copy(other.join("head"), machine.join("head")).unwrap();
+    change(&machine, |bytes| bytes[..PAGE].fill(0));
+    let (code, said) = patient.judge(&machine, &[]);
+    assert_eq!((code, &said["lost_seqs"], said["unknown_head"].is_u64()), (5, &Json::Null, true), "{said}");
 }
