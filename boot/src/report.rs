@@ -407,8 +407,12 @@ impl Failure {
                 Self::Machine(MachineError::Lock(LockError::Held { .. })) => {
                     Some("a running machine is not repaired: stop it first".to_owned())
                 }
+                Self::Body(_) => {
+                    Some("nothing was changed; the version that ran it can execute it, and repair it".to_owned())
+                }
                 source => source.hint(machine),
             },
+            Self::Replay { .. } => Some("nothing was changed; what is stored is whole".to_owned()),
             Self::Unrepairable { path, .. } => Some(format!(
                 "nothing was changed; abide repair {} --from OTHER takes what it lacks from another copy of it, or from a seed",
                 path.display()

@@ -221,16 +221,13 @@ fn fill(new: &mut NewMachine, salvage: &Salvage, survey: &Survey, plan: Plan, sh
     }
     let mut checkpoint = plan.end;
     if let Err(failure) = again.remake(new, &plan.base, &plan.end) {
-        let why = because("the records since the newest whole image cannot be executed again here", failure)?;
-        made.why_less = Some(why);
-        checkpoint = plan.base;
-        if made.kept == Kept::State {
-            made.end = plan.base;
-        } else if plan.base.end == Seq(0) {
-            // A log without a checkpoint after its first batch is none.
-            made.kept = Kept::State;
-            made.end = plan.base;
+        // A log without a checkpoint after its first batch is none, and a state from before what was acknowledged is not what is asked for.
+        if made.kept == Kept::State || plan.base.end == Seq(0) {
+            return Err(Failure::Repair { path: shown.to_owned(), source: Box::new(failure) });
         }
+        made.why_less =
+            Some(because("the records since the newest whole image cannot be executed again here", failure)?);
+        checkpoint = plan.base;
     }
     match made.kept {
         Kept::History => drop(take_log(new, salvage, survey, &plan, checkpoint.end)?),

@@ -27,7 +27,7 @@ use crate::terminal::Progress;
 
 pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
     if args.in_process {
-        return check(args).map_err(|failure| if failure.is_damage() { with_standing(failure, args) } else { failure });
+        return check(args).map_err(|failure| with_standing(failure, args));
     }
     let this = std::env::current_exe().map_err(Failure::Host)?;
     let status =
@@ -43,7 +43,8 @@ pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
 
 /// Adds to what is damaged what still stands.
 fn with_standing(failure: Failure, args: &Verify) -> Failure {
-    if args.tersely {
+    // What is executed differently is whole.
+    if args.tersely || !failure.is_damage() || matches!(failure, Failure::Replay { .. }) {
         return failure;
     }
     match Standing::of(&args.machine) {

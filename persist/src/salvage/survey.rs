@@ -10,18 +10,18 @@
 //!   by executing the log from an older one.
 //! * If not, the state is kept and a new log begins with it ([`Kept::State`]): to whoever has a machine its state matters more than its history.
 
-use std::collections::HashMap;
+mod believed;
+mod closure;
+mod goal;
 
-use seed::image::{Image, Ledger, Process};
 use seed::message::Input;
-use seed::object::{Link, encode_blob, links};
-use seed::record::{Batch, OutputsHash, Record};
-use seed::{Domain, Id, Objects, Seq};
+use seed::object::encode_blob;
+use seed::record::{Batch, Record};
+use seed::{Domain, Id, Seq};
 
 use super::{BatchAt, Salvage, start_of};
-use crate::head::Head;
-use crate::part::{Lost, Part};
-use crate::verify::verify_shape;
+use crate::part::Lost;
+use closure::Closure;
 
 /// How many objects that cannot be had are named.
 const LOST_MAX: usize = 20;
@@ -90,7 +90,7 @@ pub struct Plan {
 }
 
 /// Batches that follow on each other.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 struct Segment {
     from: Seq,
     to: Seq,
@@ -155,7 +155,7 @@ impl Survey {
         let checkpoints = salvage.branches.iter().map(|branch| branch.checkpoint);
         let checkpoint =
             checkpoints.filter(|checkpoint| checkpoint.end <= goal.end).max_by_key(|checkpoint| checkpoint.end);
-        let mut closure = Closure { salvage, known: HashMap::new() };
+        let mut closure = Closure::new(salvage);
         if let Some(checkpoint) = checkpoint {
             survey.lost = closure.lost(checkpoint.root);
         }
@@ -277,8 +277,20 @@ impl Survey {
     }
 
     fn plan_segment(&mut self, number: usize, closure: &mut Closure<'_>, named: &[Boundary]) -> Option<Plan> {
-        let segment = self.segments[number].clone();
-        let base = self.newest_whole(&segment, segment.to, closure, named)?;
+        let segment = std::mem::take(&mut self.segments[number]);
+        let plan = self.plan_of(&segment, number, closure, named);
+        self.segments[number] = segment;
+        plan
+    }
+
+    fn plan_of(
+        &mut self,
+        segment: &Segment,
+        number: usize,
+        closure: &mut Closure<'_>,
+        named: &[Boundary],
+    ) -> Option<Plan> {
+        let base = self.newest_whole(segment, segment.to, closure, named)?;
         let last = segment.batches.last().and_then(|item| closure.salvage.read_batch(&item.at));
         let end = last.map_or(base, |(batch, id)| Boundary { end: batch.end(), batch: Some(id), root: batch.root });
         let mut plan = Plan { kept: Kept::State, base, end, remade: Vec::new(), segment: Some(number) };
@@ -299,7 +311,7 @@ impl Survey {
                 return Some(plan);
             }
             // An epoch starts from the root before it.
-            let older = self.newest_whole(&segment, seq, closure, named).filter(|older| older.end < seq);
+            let older = self.newest_whole(segment, seq, closure, named).filter(|older| older.end < seq);
             let Some((older, at)) = older.zip(segment.boundary(closure.salvage, seq, image)) else {
                 self.lost_epoch = Some((seq, image));
                 plan.remade.clear();
@@ -356,262 +368,5 @@ impl Segment {
         let item = self.batches.iter().find(|item| item.at.end == seq.0)?;
         let (_, id) = salvage.read_batch(&item.at)?;
         Some(Boundary { end: seq, batch: Some(id), root })
-    }
-}
-
-/// Which objects are whole with all that they need.
-struct Closure<'s> {
-    salvage: &'s mut Salvage,
-    known: HashMap<Link, bool>,
-}
-
-impl Closure<'_> {
-    fn is_whole(&mut self, root: Id) -> bool {
-        if !self.is_closed((Domain::Object, root)) {
-            return false;
-        }
-        let image = self.salvage.load(Domain::Object, &root).ok().and_then(|bytes| Image::decode(&bytes).ok());
-        image.is_some_and(|image| verify_shape(self.salvage, &image).is_ok())
-    }
-
-    fn is_closed(&mut self, link: Link) -> bool {
-        if let Some(known) = self.known.get(&link) {
-            return *known;
-        }
-        let needed = self.salvage.load(link.0, &link.1).ok().and_then(|bytes| links(link.0, &bytes).ok());
-        let closed = needed.is_some_and(|needed| needed.into_iter().all(|needed| self.is_closed(needed)));
-        self.known.insert(link, closed);
-        closed
-    }
-
-    /// What an image needs and cannot be had.
-    fn lost(&mut self, root: Id) -> Vec<Lost> {
-        let mut lost: Vec<Lost> = Vec::new();
-        let mut open = vec![(Part::Image, (Domain::Object, root))];
-        while let Some((part, link)) = open.pop() {
-            if lost.len() >= LOST_MAX || self.is_closed(link) || lost.iter().any(|lost| lost.link == link) {
-                continue;
-            }
-            match self.salvage.load(link.0, &link.1) {
-                Err(source) => lost.push(Lost { link, part, source }),
-                Ok(bytes) => open.extend(part.needs(link.0, &bytes).unwrap_or_default()),
-            }
-        }
-        lost
-    }
-
-    /// The image of a machine before its first step follows from a later one of the same program, but for what was granted since.
-    fn derive_first_image(&mut self, first: Id, later: &Boundary) -> bool {
-        let later = self.salvage.load(Domain::Object, &later.root).ok().and_then(|bytes| Image::decode(&bytes).ok());
-        let Some(mut image) = later else { return false };
-        image.processes = vec![Process { state: None, handover: None, ledger: Ledger::first() }];
-        if image.root() != first {
-            return false;
-        }
-        self.salvage.derive(Domain::Object, image.encode());
-        self.known.remove(&(Domain::Object, first));
-        self.is_whole(first)
-    }
-}
-
-impl Salvage {
-    /// Where the machine stood. The head file says it, a branch record or a batch that leads back to it may say more.
-    fn goal(&self) -> Option<Goal> {
-        let head = self.heads.first().and_then(|head: &Head| Some((Seq(head.seq), Id::from_bytes(&head.batch)?)));
-        let goal = |end, batch| Goal { end, batch, unknown_head: None };
-        let newest_branch = self.branches.first().map(|branch| goal(branch.end, branch.batch));
-        let Some((seq, batch)) = head else {
-            let newest_batch = || {
-                let own = self.batches.iter().filter(|batch| batch.is_own());
-                let newest = own.max_by_key(|batch| (batch.end, batch.time))?;
-                Some(goal(Seq(newest.end), self.read_batch(newest)?.1))
-            };
-            return newest_branch.or_else(newest_batch).map(|base| self.extended(base));
-        };
-        let ahead = self.branches.iter().filter(|branch| branch.end >= seq);
-        for branch in ahead.clone() {
-            if self.leads_back(&branch.batch, branch.end, seq, &batch) == Some(true) {
-                return Some(self.extended(goal(branch.end, branch.batch)));
-            }
-        }
-        let by_head = self.extended(goal(seq, batch));
-        // A hole may lie between the head and a branch record that is further; who knows the machine's name has not made it up.
-        let machine = self.machine_at(&batch);
-        let further = ahead.clone().find(|branch| {
-            branch.end > by_head.end
-                && self.leads_back(&branch.batch, branch.end, seq, &batch).is_none()
-                && machine.is_none_or(|machine| machine == branch.epoch.machine)
-        });
-        if let Some(branch) = further {
-            return Some(self.extended(goal(branch.end, branch.batch)));
-        }
-        match newest_branch {
-            // The head file is another machine's, or the log is: what the log has is something.
-            Some(base) if base.end >= seq && self.batch(&batch).is_none() && by_head.end == seq => {
-                Some(Goal { unknown_head: Some(seq), ..self.extended(base) })
-            }
-            _ => Some(by_head),
-        }
-    }
-
-    /// Whether following the log back from a batch leads to this one; nothing if that cannot be told.
-    fn leads_back(&self, from: &Id, mut end: Seq, seq: Seq, batch: &Id) -> Option<bool> {
-        let mut at = *from;
-        while end > seq {
-            let (_, found) = self.batch(&at)?;
-            (at, end) = (found.previous?, found.first);
-        }
-        Some(end == seq && at == *batch)
-    }
-
-    /// The machine's name, as the log before a batch has it.
-    fn machine_at(&self, batch: &Id) -> Option<[u8; 16]> {
-        let mut at = *batch;
-        loop {
-            let (_, found) = self.batch(&at)?;
-            let epoch = found.records.iter().find_map(|record| match record {
-                Record::Epoch(epoch) => Some(epoch.machine),
-                _ => None,
-            });
-            if epoch.is_some() {
-                return epoch;
-            }
-            at = found.previous?;
-        }
-    }
-
-    /// Follows the log forward: the head file is not synced, and a branch record may be an older one.
-    fn extended(&self, mut goal: Goal) -> Goal {
-        while let Some((at, id)) = self.best_after(goal.end, &goal.batch) {
-            (goal.end, goal.batch) = (Seq(at.end), id);
-        }
-        goal
-    }
-
-    /// The batch after another; of several the one that was followed by most.
-    fn best_after(&self, end: Seq, batch: &Id) -> Option<(BatchAt, Id)> {
-        let after = self.after(end, batch);
-        if after.len() < 2 {
-            return after.into_iter().next();
-        }
-        let length = |at: &BatchAt, id: &Id| {
-            let (mut end, mut id) = (Seq(at.end), *id);
-            while let Some((next, next_id)) = self.after(end, &id).into_iter().next() {
-                (end, id) = (Seq(next.end), next_id);
-            }
-            end
-        };
-        after.into_iter().max_by_key(|(at, id)| (length(at, id), at.time))
-    }
-
-    fn after(&self, end: Seq, batch: &Id) -> Vec<(BatchAt, Id)> {
-        let first = self.by_first.partition_point(|index| self.batches[*index as usize].first < end.0);
-        let here = self.by_first[first..].iter().map(|index| self.batches[*index as usize]);
-        let mut found: Vec<(BatchAt, Id)> = Vec::new();
-        // A copy that has gone on from here has a life of its own.
-        for at in here.take_while(|at| at.first == end.0).filter(BatchAt::is_own) {
-            if let Some((next, id)) = self.read_batch(&at)
-                && next.previous == Some(*batch)
-                && found.iter().all(|(_, known)| *known != id)
-            {
-                found.push((at, id));
-            }
-        }
-        found
-    }
-
-    /// The batch that ends nearest before a seq, of those that something names: a damaged one may decode, too, and is then another.
-    fn last_before(&self, seq: Seq) -> Option<(BatchAt, Id)> {
-        let first = self.by_first.partition_point(|index| self.batches[*index as usize].first < seq.0);
-        let below = self.by_first[..first].iter().rev().map(|index| self.batches[*index as usize]);
-        below.filter(|at| at.end < seq.0).find_map(|at| {
-            let (batch, id) = self.read_batch(&at)?;
-            (self.is_named(&at, &id) && (at.is_own() || self.is_of_our_life(batch, id))).then_some((at, id))
-        })
-    }
-
-    fn is_named(&self, batch: &BatchAt, id: &Id) -> bool {
-        let first = self.by_first.partition_point(|index| self.batches[*index as usize].first < batch.end);
-        let next = self.by_first[first..].iter().map(|index| &self.batches[*index as usize]);
-        next.take_while(|next| next.first == batch.end).any(|next| next.previous == batch.start)
-            || self.branches.iter().any(|branch| branch.batch == *id || branch.checkpoint.batch == *id)
-            || self.heads.iter().any(|head| head.batch == id.as_bytes())
-    }
-
-    /// Whether a batch of another copy is from before that copy's life parted from ours: going back from it, there is one of ours before
-    /// there is an epoch that is not.
-    fn is_of_our_life(&self, mut batch: Batch, mut id: Id) -> bool {
-        loop {
-            if self.has_own(&id) {
-                return true;
-            }
-            let epoch = batch.records.iter().rev().find_map(|record| match record {
-                Record::Epoch(epoch) => Some(epoch.incarnation),
-                _ => None,
-            });
-            if let Some(incarnation) = epoch {
-                return self.branches.iter().any(|branch| branch.epoch.incarnation == incarnation);
-            }
-            let Some(previous) = batch.previous else { return false };
-            let Some((_, before)) = self.batch(&previous) else { return false };
-            (batch, id) = (before, previous);
-        }
-    }
-
-    fn has_own(&self, id: &Id) -> bool {
-        let start = start_of(id.as_bytes());
-        let first = self.batches.partition_point(|batch| batch.start < start);
-        self.batches[first..].iter().take_while(|batch| batch.start == start).any(BatchAt::is_own)
-    }
-
-    /// What a branch record says of its last batch is all there is in it if it was that of a clean stop, or of a new epoch: the id tells whether it was.
-    fn guess_last(&mut self) {
-        let mut guessed = Vec::new();
-        for branch in self.branches.iter().filter(|branch| branch.end.0 > 0 && self.batch(&branch.batch).is_none()) {
-            let first = Seq(branch.end.0 - 1);
-            let ends_there = self.batches.iter().filter(|at| at.end == first.0);
-            for previous in ends_there.filter_map(|at| Some(self.read_batch(at)?.1)) {
-                for record in [Record::Settle { effects: Vec::new() }, Record::Epoch(branch.epoch.clone())] {
-                    let batch = Batch {
-                        first,
-                        time: branch.time,
-                        records: vec![record],
-                        outputs: OutputsHash::default().finish(),
-                        root: branch.root,
-                        previous: Some(previous),
-                    };
-                    if Id::of(Domain::Object, &batch.encode()) == branch.batch {
-                        guessed.push(batch);
-                    }
-                }
-            }
-        }
-        guessed.into_iter().for_each(|batch| self.add_guessed(batch));
-    }
-
-    /// Boundaries whose root is said by something else than their batch.
-    fn boundaries(&self) -> Vec<Boundary> {
-        let mut named = Vec::new();
-        for branch in &self.branches {
-            let checkpoint = branch.checkpoint;
-            named.push(Boundary { end: checkpoint.end, batch: Some(checkpoint.batch), root: checkpoint.root });
-            named.push(Boundary { end: branch.end, batch: Some(branch.batch), root: branch.root });
-        }
-        for head in &self.heads {
-            if let (Some(batch), Some(root)) = (Id::from_bytes(&head.batch), Id::from_bytes(&head.root)) {
-                named.push(Boundary { end: Seq(head.seq), batch: Some(batch), root });
-            }
-        }
-        named
-    }
-
-    /// Whether something claims to be an object whose id starts so.
-    fn may_have(&self, start: u64) -> bool {
-        let is_unnamed = |unnamed: &Vec<(u64, super::Place, super::Form)>| {
-            unnamed.binary_search_by_key(&start, |(start, ..)| *start).is_ok()
-        };
-        self.objects.binary_search_by_key(&start, |(start, _)| *start).is_ok()
-            || self.unnamed.get().is_some_and(is_unnamed)
-            || self.shelf.is_some()
     }
 }

@@ -246,6 +246,10 @@ fn every_object_of_the_checkpoint_comes_again_from_an_older_image_or_another_cop
     for (part, link) in needed(&patient.path("kept")) {
         let (_place, machine) = patient.copy();
         destroy(&machine, link.1.as_bytes());
+        let err = run(["verify".as_ref(), machine.as_os_str(), "--json".as_ref()]).fails(3);
+        let finding = serde_json::from_str::<Json>(err.lines().last().unwrap()).unwrap();
+        assert_eq!(finding["finding"]["object"], format!("{:x}", link.1), "{part}: {finding}");
+        assert!(finding["finding"]["needed_by"].is_string() && finding["stands"]["end"] == patient.end, "{finding}");
         let (code, said) = patient.judge(&machine, &[]);
         match code {
             0 => {
