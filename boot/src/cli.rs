@@ -11,7 +11,7 @@ use seed::Seq;
     name = "abide",
     version,
     about = "Runs a program as a machine that never stops existing: kill it, copy its folder, start it, it goes on.",
-    after_help = "First minute:\n  abide boot --start ./counter examples/counter/counter.wat\n  ^C or kill -9, any time; then\n  abide start ./counter\n\nExit codes: 0 ok, 1 failed, 2 usage, 3 damaged or diverged, 4 machine aborted and halted.\nEnvironment: NO_COLOR, ABIDE_LOG (for example ABIDE_LOG=debug), ABIDE_CACHE, ABIDE_TRACKER (write-protect, compare)."
+    after_help = "First minute:\n  abide boot --start ./counter examples/counter/counter.wat\n  ^C or kill -9, any time; then\n  abide start ./counter\n\nExit codes: 0 ok, 1 failed, 2 usage, 3 damaged or diverged, 4 machine aborted and halted, 5 repaired but something is lost.\nEnvironment: NO_COLOR, ABIDE_LOG (for example ABIDE_LOG=debug), ABIDE_CACHE, ABIDE_TRACKER (write-protect, compare)."
 )]
 pub struct Cli {
     /// What to do.
@@ -40,6 +40,8 @@ pub enum Command {
     Log(Log),
     /// Check a machine: its log's chain, and everything it needs.
     Verify(Verify),
+    /// Make a damaged machine whole again, from older images, its log, or another copy.
+    Repair(Repair),
     /// Copy a machine, stopped or running, as of one moment.
     Copy(Copy),
     /// Print a completion script for a shell.
@@ -56,6 +58,9 @@ pub enum Command {
     /// Compile what comes on standard input, within limits.
     #[command(hide = true)]
     Compile,
+    /// Check everything in a machine's store once, slowly.
+    #[command(hide = true)]
+    Scrub(Scrub),
 }
 
 impl Command {
@@ -69,14 +74,16 @@ impl Command {
             | Self::Save(Save { source: machine, .. })
             | Self::Status(Status { machine, .. })
             | Self::Log(Log { machine, .. })
+            | Self::Verify(Verify { machine, .. })
             | Self::Copy(Copy { machine, .. }) => Some(machine),
             Self::Show(show) => Some(show.point().0),
             Self::Boot(_)
-            | Self::Verify(_)
+            | Self::Repair(_)
             | Self::Completions { .. }
             | Self::Man
             | Self::Reference
-            | Self::Compile => None,
+            | Self::Compile
+            | Self::Scrub(_) => None,
         }
     }
 
@@ -91,10 +98,15 @@ impl Command {
             | Self::Status(Status { json, .. })
             | Self::Log(Log { json, .. })
             | Self::Verify(Verify { json, .. })
+            | Self::Repair(Repair { json, .. })
             | Self::Copy(Copy { json, .. }) => *json,
-            Self::Start(_) | Self::Repl(_) | Self::Completions { .. } | Self::Man | Self::Reference | Self::Compile => {
-                false
-            }
+            Self::Scrub(_)
+            | Self::Start(_)
+            | Self::Repl(_)
+            | Self::Completions { .. }
+            | Self::Man
+            | Self::Reference
+            | Self::Compile => false,
         }
     }
 }
@@ -133,6 +145,19 @@ pub struct RunFlags {
     /// Halt at the first step that is aborted.
     #[arg(long)]
     pub halt_on_abort: bool,
+    /// How fast everything stored is checked in the background, over and over: MiB a second, or off.
+    #[arg(long, value_name = "PACE", default_value = "4", value_parser = parse_pace)]
+    pub scrub: u64,
+}
+
+/// `abide scrub`, which `abide start` runs.
+#[derive(Debug, Args)]
+pub struct Scrub {
+    /// The machine.
+    pub machine: PathBuf,
+    /// MiB a second.
+    #[arg(long)]
+    pub pace: u64,
 }
 
 /// `abide start`
@@ -288,6 +313,28 @@ pub struct Verify {
     /// Do the work in this very process, which damage may end by a signal.
     #[arg(long, hide = true)]
     pub in_process: bool,
+    /// Do not look for what still stands.
+    #[arg(long, hide = true)]
+    pub tersely: bool,
+}
+
+/// `abide repair`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  abide repair ./notes --dry-run             what could be saved\n  abide repair ./notes\n  abide repair ./notes --from /backup/notes\n\nThe damaged machine is kept beside it, as MACHINE.damaged.\n\nExit codes: 0 nothing is lost, or there was nothing to repair; 3 it cannot be repaired and nothing was changed; 5 repaired, and something is lost, which is said."
+)]
+pub struct Repair {
+    /// The machine. Nobody may be running it.
+    pub machine: PathBuf,
+    /// Another copy of the machine, whole or damaged, or a seed file: for what this one lacks.
+    #[arg(long, value_name = "OTHER")]
+    pub from: Option<PathBuf>,
+    /// Only say what could be saved.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `abide copy`
@@ -311,6 +358,17 @@ fn parse_limit(text: &str) -> Result<(String, u64), String> {
     }
     let value = value.parse().map_err(|_| format!("{value} is not a number"))?;
     Ok((name.to_owned(), value))
+}
+
+/// The most that a background check may be asked to read, in MiB a second: more than any disk gives.
+const PACE_MAX: u64 = 1 << 16;
+
+fn parse_pace(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        _ if text == "off" => Ok(0),
+        Ok(pace @ 1..=PACE_MAX) => Ok(pace),
+        _ => Err(format!("it is a number of MiB a second from 1 to {PACE_MAX}, or off")),
+    }
 }
 
 fn parse_key(text: &str) -> Result<String, String> {

@@ -6,11 +6,14 @@ mod copy;
 mod hosted;
 mod log;
 mod reference;
+mod repair;
 mod repl;
 mod save;
+mod scrub;
 mod send;
 mod session;
 mod show;
+pub(crate) mod standing;
 mod start;
 mod status;
 mod verify;
@@ -32,10 +35,12 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Status(args) => status::run(args),
         Command::Log(args) => log::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Repair(args) => repair::run(args),
         Command::Copy(args) => copy::run(args),
         Command::Completions { shell } => reference::completions(*shell),
         Command::Man => reference::man(),
         Command::Reference => reference::markdown(),
         Command::Compile => compile::run(),
+        Command::Scrub(args) => scrub::run(args),
     }
 }

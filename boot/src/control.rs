@@ -13,13 +13,17 @@
 //! | `[4, id]` | machine | durable, and no answer will come |
 //! | `[5]` | machine, last | whatever has not been answered above never reached the machine |
 //! | `[6]` | machine, after hello | it is starting; more will be heard when it is up, or not |
-//! | `[7, tracker, why]` | machine, after hello | it is up and takes messages; how it finds written pages, and why so |
+//! | `[7, tracker, why, scrub]` | machine, after hello | it is up and takes messages; how it finds written pages, and why so; its background check |
 //! | `[8, exit, [text..]]` | machine, last | it could not be started: the exit code, and why, each text the cause of the one before |
 //!
 //! A frame is at most 1 GiB and 64 KiB. At most 64 clients are served at a time; a client has at most 256 messages under way, and all clients
 //! together 256 MiB of them (or one message, if it is larger): the next is read when one is answered.
+//!
+//! `scrub` is `[mib_per_s, done, total, passes, last_pass, [finding..]]`: the pace, 0 if there is no check; entries checked in the present pass, and
+//! of how many, 0 between passes; whole passes, and when the last one ended, in nanoseconds since 1970; what was found, in words.
 
 mod client;
+mod scrubbing;
 mod server;
 
 use std::io;
@@ -33,10 +37,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use vm::step_loop::AskerNews;
 
 pub use client::{Client, ConnectError, NotStarted};
+pub use scrubbing::Scrubbing;
 pub use server::Service;
 
 /// The version of the protocol.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 const FRAME_OVERHEAD: u64 = 64 << 10;
 const FRAME_BYTES_MAX: u64 = (1 << 30) + FRAME_OVERHEAD;
 const UNDER_WAY_MAX: usize = 256;
@@ -165,7 +170,7 @@ fn encode_end() -> Vec<u8> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
     Starting,
-    Up { tracker: String, why: String },
+    Up { tracker: String, why: String, scrub: Scrubbing },
     Failed { exit: u8, causes: Vec<String> },
     Ended,
 }
@@ -176,7 +181,7 @@ impl Phase {
         match self {
             Self::Ended => return encode_end(),
             Self::Starting => frame.array(1).uint(6),
-            Self::Up { tracker, why } => frame.array(3).uint(7).text(tracker).text(why),
+            Self::Up { tracker, why, scrub } => scrub.write(frame.array(4).uint(7).text(tracker).text(why)),
             Self::Failed { exit, causes } => {
                 frame.array(3).uint(8).uint(u64::from(*exit)).array(causes.len());
                 causes.iter().fold(&mut frame, |frame, cause| frame.text(cause))
@@ -191,7 +196,10 @@ impl Phase {
         let phase = match (reader.uint_max(8, "a phase's kind")?, items) {
             (5, 1) => Self::Ended,
             (6, 1) => Self::Starting,
-            (7, 3) => Self::Up { tracker: reader.text()?.to_owned(), why: reader.text()?.to_owned() },
+            (7, 4) => {
+                let (tracker, why) = (reader.text()?.to_owned(), reader.text()?.to_owned());
+                Self::Up { tracker, why, scrub: Scrubbing::read(&mut reader)? }
+            }
             (8, 3) => {
                 let exit = u8::try_from(reader.uint_max(u64::from(u8::MAX), "an exit code")?).unwrap_or(u8::MAX);
                 let causes = reader.array()?;
@@ -240,9 +248,12 @@ mod tests {
     #[test]
     fn phases_read_as_they_were_written() {
         let text = str::to_owned;
+        let findings = vec![text("object 12 is damaged"), text("another")];
+        let scrub = Scrubbing { mib_per_s: 4, done: 1, total: 2, passes: 3, last_pass: 1 << 60, findings };
         let phases = [
             Phase::Starting,
-            Phase::Up { tracker: text("compare"), why: text("asked for") },
+            Phase::Up { tracker: text("compare"), why: text("asked for"), scrub: Scrubbing::default() },
+            Phase::Up { tracker: text("compare"), why: text("asked for"), scrub },
             Phase::Failed { exit: 3, causes: vec![text("recovering failed"), text("a page is missing")] },
             Phase::Failed { exit: 1, causes: Vec::new() },
             Phase::Ended,

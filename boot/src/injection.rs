@@ -1,7 +1,8 @@
 //! Where a test can end this process: just before or just after any commit, as `kill -9` would.
 //!
 //! `ABIDE_KILL_AT_COMMIT=N` or `N:before` ends it before the Nth commit of the process is begun, `N:after` when it is durable and nobody has been
-//! told. `ABIDE_HOLD_START=FILE` makes every recovery wait while that file exists and is empty, and fail if there is text in it. Compiled in with the feature `injection` only; without it there is nothing here that costs anything.
+//! told. `ABIDE_HOLD_START=FILE` makes every recovery wait while that file exists and is empty, and fail if there is text in it.
+//! With `ABIDE_SCRUB_AT_ONCE` the background check begins with the machine, and its passes follow on each other. Compiled in with the feature `injection` only; without it there is nothing here that costs anything.
 
 /// Which side of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +23,14 @@ pub(crate) fn at_start() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Whether a background check begins at once, and again and again.
+#[cfg(not(feature = "injection"))]
+pub(crate) fn scrubs_at_once() -> bool {
+    false
+}
+
 #[cfg(feature = "injection")]
-pub(crate) use compiled_in::{at_commit, at_start};
+pub(crate) use compiled_in::{at_commit, at_start, scrubs_at_once};
 
 #[cfg(feature = "injection")]
 mod compiled_in {
@@ -61,6 +68,11 @@ mod compiled_in {
                 Ok(_) => thread::sleep(Duration::from_millis(5)),
             }
         }
+    }
+
+    /// Whether a background check begins at once, and again and again.
+    pub(crate) fn scrubs_at_once() -> bool {
+        std::env::var_os("ABIDE_SCRUB_AT_ONCE").is_some()
     }
 
     fn plan() -> Option<(u64, Side)> {

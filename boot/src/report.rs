@@ -8,8 +8,11 @@ use std::process::ExitCode;
 
 use persist::folder::{FolderError, LockError};
 use persist::machine::MachineError;
+use persist::salvage::SalvageError;
+use persist::salvage::rebuild::RebuildError;
 use persist::store::Cause;
 use persist::verify::Finding;
+use rustix::process::Signal;
 use seed::Id;
 use serde_json::json;
 use thiserror::Error;
@@ -18,6 +21,7 @@ use vm::engine::CodeError;
 use vm::step_loop::{Fatal, Halt};
 
 use crate::cli::Command;
+use crate::commands::standing::Standing;
 use crate::control::NotStarted;
 use crate::driver::RunError;
 use crate::shown::JSON_VERSION;
@@ -29,6 +33,16 @@ pub const USAGE: u8 = 2;
 pub const INTEGRITY: u8 = 3;
 /// The exit code of a machine that halted.
 pub const HALTED: u8 = 4;
+/// The exit code of a repair that could not save everything.
+pub const LOST: u8 = 5;
+
+/// Signals that reading a damaged file may end by.
+pub(crate) const DAMAGE_SIGNALS: [i32; 3] = [Signal::SEGV.as_raw(), Signal::BUS.as_raw(), Signal::ABORT.as_raw()];
+
+/// What another process has said.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct Told(pub String);
 
 /// A command failed.
 #[derive(Debug, Error)]
@@ -210,6 +224,57 @@ pub enum Failure {
         /// The signal.
         signal: i32,
     },
+    /// A machine is damaged, and what still stands of it.
+    #[error("{source}")]
+    Damaged {
+        /// What is damaged.
+        source: Box<Failure>,
+        /// What stands.
+        standing: Box<Standing>,
+    },
+    /// A repair could not begin.
+    #[error("repairing {} failed", path.display())]
+    Repair {
+        /// The machine.
+        path: PathBuf,
+        /// Why.
+        source: Box<Failure>,
+    },
+    /// Too little of a machine stands.
+    #[error("{} cannot be repaired{}", path.display(), if *is_with_other { ", not even with the other copy" } else { "" })]
+    Unrepairable {
+        /// The machine.
+        path: PathBuf,
+        /// What stands.
+        standing: Box<Standing>,
+        /// Whether another copy was given.
+        is_with_other: bool,
+    },
+    /// What was to help a repair is nothing that can.
+    #[error("{} is neither a machine nor a seed", path.display())]
+    NoCopy {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Reading what stands of a machine.
+    #[error("reading what stands of {} failed", path.display())]
+    Salvage {
+        /// The machine.
+        path: PathBuf,
+        /// Why.
+        source: SalvageError,
+    },
+    /// Making a new machine of what stands.
+    #[error("making a machine of what stands failed")]
+    Rebuild(#[from] RebuildError),
+    /// A repaired machine is not whole: a bug.
+    #[error("what was made of {} is not whole", path.display())]
+    NotWhole {
+        /// The machine.
+        path: PathBuf,
+        /// What its check has said.
+        source: Told,
+    },
     /// Replaying came out differently.
     #[error("replaying {} diverged from its log", path.display())]
     Replay {
@@ -235,7 +300,8 @@ impl Failure {
             Self::Boot { source, .. } if source.is_damage() => 1,
             Self::Boot { source, .. } => source.exit_code(),
             Self::Halted(_) => HALTED,
-            Self::ChildDied { .. } => INTEGRITY,
+            Self::ChildDied { .. } | Self::Unrepairable { .. } | Self::NotWhole { .. } => INTEGRITY,
+            Self::Damaged { source, .. } | Self::Repair { source, .. } => source.exit_code(),
             Self::NotStarted { source, .. } => source.exit,
             Self::Environment { .. } => USAGE,
             _ if self.is_damage() => INTEGRITY,
@@ -248,7 +314,9 @@ impl Failure {
         matches!(self, Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    fn is_damage(&self) -> bool {
+    /// Whether what is on disk is not what was written.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
         match self {
             Self::Machine(error) | Self::Run(RunError::Machine(error)) => error.is_damage(),
             Self::Body(error)
@@ -261,6 +329,7 @@ impl Failure {
             Self::Run(RunError::Commit(error)) => error.is_damage(),
             Self::Pack(seed::pack::WriteError::Load(error)) => error.is_damage(),
             Self::Replay { source, .. } => source.is_damage(),
+            Self::ChildDied { .. } | Self::Damaged { .. } => true,
             _ => false,
         }
     }
@@ -355,14 +424,50 @@ impl Failure {
             }
             Self::Environment { name, values, .. } => Some(format!("{name} is not set, or one of: {values}")),
             Self::Grant { .. } => Some(format!("ports of this version: {}", crate::ports::GIVEN.join(", "))),
+            Self::Repair { source, .. } => match source.as_ref() {
+                Self::Machine(MachineError::Lock(LockError::Held { .. })) => {
+                    Some("a running machine is not repaired: stop it first".to_owned())
+                }
+                Self::Body(_) => {
+                    Some("nothing was changed; the version that ran it can execute it, and repair it".to_owned())
+                }
+                source => source.hint(machine),
+            },
+            Self::Replay { .. } => Some("nothing was changed; what is stored is whole".to_owned()),
+            Self::Unrepairable { path, .. } => Some(format!(
+                "nothing was changed; abide repair {} --from OTHER takes what it lacks from another copy of it, or from a seed",
+                path.display()
+            )),
+            Self::NoCopy { .. } => {
+                Some("another copy is a machine's folder, damaged or not, or a seed file".to_owned())
+            }
+            Self::NotWhole { .. } => Some("nothing was changed; this should never happen: please report it".to_owned()),
+            Self::Damaged { source, standing } => match machine {
+                Some(machine) if standing.can_be_repaired => Some(format!("abide repair {}", machine.display())),
+                Some(machine) => Some(format!("abide repair {} --from OTHER, another copy of it", machine.display())),
+                None => source.hint(machine),
+            },
             Self::Unsaved { path, .. } => Some(format!(
                 "abide show {0} shows its last checkpoint, abide save FILE {0} saves where it stands",
                 path.display()
             )),
             _ if self.is_damage() => {
-                let first = machine.map(|machine| format!("abide verify {} looks at all of it; ", machine.display()));
-                let rest = "nothing was changed, and another copy of the machine can be started instead";
-                Some(first.unwrap_or_default() + rest)
+                let first = machine.map(|machine| {
+                    let machine = machine.display();
+                    format!("abide verify {machine} says what still stands, abide repair {machine} saves it; ")
+                });
+                Some(first.unwrap_or_default() + "nothing was changed")
+            }
+            _ => None,
+        }
+    }
+
+    /// Of an object that an image lacks: which image, what the object is to it, and its id.
+    fn needed(&self) -> Option<(&str, String, String)> {
+        match self {
+            Self::Damaged { source, .. } => source.needed(),
+            Self::Finding(Finding::Needed { needed_by, part, source }) => {
+                Some((needed_by, part.to_string(), format!("{:x}", source.id())))
             }
             _ => None,
         }
@@ -374,12 +479,22 @@ impl Failure {
             return ExitCode::SUCCESS;
         }
         let hint = self.hint(command.machine());
+        let standing = match self {
+            Self::Damaged { standing, .. } | Self::Unrepairable { standing, .. } => Some(standing),
+            _ => None,
+        };
         if command.is_json() {
             let causes = causes(self);
-            say(&json!({
+            let mut json = json!({
                 "v": JSON_VERSION, "error": causes[0], "causes": causes[1..], "hint": hint, "exit": self.exit_code(),
-            })
-            .to_string());
+            });
+            if let Some(standing) = standing {
+                json["stands"] = standing.json.clone();
+            }
+            if let Some((needed_by, part, object)) = self.needed() {
+                json["finding"] = json!({ "object": object, "part": part, "needed_by": needed_by });
+            }
+            say(&json.to_string());
             return ExitCode::from(self.exit_code());
         }
         let mut err = io::stderr().lock();
@@ -389,6 +504,9 @@ impl Failure {
                 0 => writeln!(err, "{} {text}", paint.error("error:")),
                 _ => writeln!(err, "  {} {text}", paint.dim("caused by:")),
             };
+        }
+        for line in standing.iter().flat_map(|standing| &standing.lines) {
+            let _ = writeln!(err, "  {} {line}", paint.dim("stands:"));
         }
         if let Some(hint) = hint {
             let _ = writeln!(err, "  {} {hint}", paint.hint("hint:"));

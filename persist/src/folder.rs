@@ -15,6 +15,7 @@
 //! * The lock belongs to an open file description: it is gone when its holder is, however it died, and no child inherits it.
 //! * Nothing here reads or writes `lock.mdb`: closing a descriptor of it would drop LMDB's own locks.
 
+mod replace;
 mod scratch;
 
 use std::fs::{File, OpenOptions};
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use crate::sys;
 
+pub use replace::{free_name, settle_leftovers};
 pub use scratch::Scratch;
 
 /// The file that says what the folder is.
@@ -79,6 +81,15 @@ pub enum FolderError {
     #[error("cannot create machine {}", path.display())]
     Create {
         /// Its place.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A new folder could not take a machine's place.
+    #[error("cannot put the new machine in the place of {}", path.display())]
+    Replace {
+        /// The place.
         path: PathBuf,
         /// Why.
         #[source]
@@ -271,12 +282,16 @@ impl NewFolder {
         }
         sync_folder(self.path())?;
         let (from, to) = (self.path(), self.place.as_path());
-        match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, rustix::fs::RenameFlags::NOREPLACE)
-        {
-            // Some file systems cannot promise not to replace; without the flag only an empty folder can be replaced.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => std::fs::rename(from, to),
-            other => Ok(other?),
-        }
+        move_to(from, to)
+    }
+}
+
+/// Gives a folder another name, which nothing has.
+fn move_to(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, rustix::fs::RenameFlags::NOREPLACE) {
+        // Some file systems cannot promise not to replace; without the flag only an empty folder can be replaced.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => std::fs::rename(from, to),
+        other => Ok(other?),
     }
 }
 

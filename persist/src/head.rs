@@ -198,6 +198,20 @@ pub fn read(folder: &Path) -> Result<Head, HeadError> {
     Ok(HeadFile::open_on(file, path)?.newest)
 }
 
+/// The slots that are whole, the newest first, whatever else has become of the file.
+#[must_use]
+pub fn believable(folder: &Path) -> Vec<Head> {
+    let bytes = File::open(folder.join(HEAD_FILE)).and_then(|mut file| HeadDisk::read_all(&mut file));
+    let bytes = bytes.unwrap_or_default();
+    let whole = bytes.chunks_exact(SLOT_BYTES).filter_map(|slot| match decode(slot) {
+        Slot::Whole(head) => Some(head),
+        Slot::TooNew(_) | Slot::Broken => None,
+    });
+    let mut whole: Vec<Head> = whole.collect();
+    whole.sort_by_key(|head| std::cmp::Reverse(head.counter));
+    whole
+}
+
 fn open_file(options: &OpenOptions, path: &Path) -> Result<File, HeadError> {
     let path = || path.to_owned();
     options.open(path()).map_err(|source| match source.kind() {

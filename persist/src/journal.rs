@@ -210,9 +210,7 @@ impl Journal {
             .map_err(|source| AppendError::Conflict { name: self.name.clone(), seq: batch.first, source })?;
         let mut writes = Writes::new();
         if self.branch.is_none() {
-            let mut format = cbor::Writer::new();
-            format.uint(FORMAT);
-            writes.put(Table::Meta, FORMAT_KEY.to_vec(), format.finish());
+            writes.put(Table::Meta, FORMAT_KEY.to_vec(), format_value());
         }
         for ((domain, id), bytes) in commit.checkpoint.iter().flatten() {
             self.framer.put(&mut writes, *domain, id, bytes);
@@ -225,6 +223,28 @@ impl Journal {
             Err(source) => return Err(AppendError::Commit { seq: batch.first, source }),
         }
         Ok(self.branch.insert(next))
+    }
+
+    /// Adds batches that were committed elsewhere, with their places in the log, to `writes`. Where the branch then stands is known here, and is stored with the
+    /// last of them, by [`Journal::settle`].
+    ///
+    /// # Errors
+    /// If one does not follow on the one before.
+    pub(crate) fn adopt(&mut self, batch: &Batch, is_checkpoint: bool, writes: &mut Writes) -> Result<(), NotNext> {
+        let encoding = batch.encode();
+        let id = Id::of(Domain::Object, &encoding);
+        let next = Branch::after(self.branch.as_ref(), batch, id, is_checkpoint)?;
+        writes.put(Table::Log, log_key(next.number, batch.first), self.framer.frame(Domain::Object, &encoding));
+        self.branch = Some(next);
+        Ok(())
+    }
+
+    /// Adds what makes a store of adopted batches a machine's.
+    pub(crate) fn settle(&self, writes: &mut Writes) {
+        if let Some(branch) = &self.branch {
+            writes.put(Table::Meta, FORMAT_KEY.to_vec(), format_value());
+            writes.put(Table::Branches, self.name.clone().into_bytes(), branch.encode());
+        }
     }
 
     /// The batches after the last checkpoint, proven: what has to be executed again to get to the branch's root.
@@ -394,6 +414,12 @@ pub fn read_branch(reader: &(impl Reader + ?Sized), name: &str) -> Result<Branch
         .get(Table::Branches, name.as_bytes())?
         .ok_or_else(|| JournalError::NoBranch { name: name.to_owned() })?;
     Branch::decode(&bytes).map_err(|source| JournalError::Branch { name: name.to_owned(), source })
+}
+
+fn format_value() -> Vec<u8> {
+    let mut format = cbor::Writer::new();
+    format.uint(FORMAT);
+    format.finish()
 }
 
 fn log_key(branch: u32, first: Seq) -> Vec<u8> {

@@ -2,6 +2,7 @@
 
 pub mod folder;
 pub mod head;
+pub mod scrub;
 pub mod store;
 mod sys;
 
@@ -9,5 +10,7 @@ pub mod branch;
 pub mod journal;
 pub mod machine;
 pub mod objects;
+pub mod part;
 pub mod planted;
+pub mod salvage;
 pub mod verify;

@@ -147,6 +147,10 @@ impl NewMachine {
         self.journal.objects()
     }
 
+    pub(crate) fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
     /// Where the new machine will be known to have begun.
     ///
     /// # Errors
@@ -169,11 +173,19 @@ impl NewMachine {
     /// # Errors
     /// If nothing was appended, or the folder cannot be moved; nothing is left behind then.
     pub fn publish(self) -> Result<LockedFolder, MachineError> {
+        Ok(self.close()?.publish()?)
+    }
+
+    /// Closes the machine where it is being made, so that it can be looked at before it is moved. Every [`Shelf`] of it must have been dropped.
+    ///
+    /// # Errors
+    /// If nothing was appended, or its head cannot be written; nothing is left behind then.
+    pub fn close(self) -> Result<NewFolder, MachineError> {
         let Self { journal, folder } = self;
         let branch = journal.branch().ok_or_else(|| MachineError::Empty { path: folder.path().to_owned() })?;
         HeadFile::create(folder.path(), &head_of(branch))?;
         drop(journal);
-        Ok(folder.publish()?)
+        Ok(folder)
     }
 }
 

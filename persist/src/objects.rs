@@ -29,6 +29,9 @@ const PADDED_BYTES: usize = 4097;
 /// Shorter objects are not worth a zstd frame: setting one up takes longer than writing the bytes.
 const COMPRESS_BYTES_MIN: usize = 512;
 
+/// No object and no batch is nested deeper.
+const CONTENT_DEPTH_MAX: usize = 16;
+
 const RAW: u8 = 0;
 const ZSTD: u8 = 1;
 const PADDED: u8 = 2;
@@ -161,6 +164,25 @@ pub fn unframe(domain: Domain, frame: &[u8]) -> Result<Vec<u8>, FrameError> {
     }
 }
 
+/// How long the frame is that some bytes begin with, where nothing else says it.
+#[must_use]
+pub fn frame_bytes(bytes: &[u8]) -> Option<usize> {
+    let (&tag, body) = bytes.split_first()?;
+    let domain = domain_of(bytes)?;
+    let content = match tag >> 4 {
+        ZSTD => zstd::zstd_safe::find_frame_compressed_size(body).ok()?,
+        RAW if domain == Domain::Page => PAGE_BYTES,
+        RAW => {
+            let mut reader = seed::cbor::Reader::new(body);
+            reader.item(CONTENT_DEPTH_MAX).ok()?;
+            reader.position()
+        }
+        PADDED => PADDED_BYTES - 1,
+        _ => return None,
+    };
+    (content <= body.len()).then_some(content + 1)
+}
+
 /// The domain that a frame claims to hold bytes of.
 #[must_use]
 pub fn domain_of(frame: &[u8]) -> Option<Domain> {
@@ -219,6 +241,9 @@ mod tests {
                 assert!(!VALUE_BYTES_AVOIDED.contains(&frame.len()), "{length} bytes make a frame of {}", frame.len());
                 assert_eq!(unframe(Domain::Object, &frame).unwrap(), bytes);
                 assert!(unframe(Domain::Page, &frame).is_err());
+                // Only what says itself how long it is can be told from what follows.
+                let blob = framer.frame(Domain::Object, &seed::object::encode_blob(&bytes));
+                assert_eq!(frame_bytes(&[&blob, &[9; 40][..]].concat()), Some(blob.len()));
                 assert_eq!(domain_of(&frame), Some(Domain::Object));
             }
         }

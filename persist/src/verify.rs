@@ -11,12 +11,13 @@ use seed::object::{Link, links};
 use seed::record::Record;
 use seed::tree::PageTree;
 use seed::trie::Trie;
-use seed::{Domain, Id, LoadError, Seq};
+use seed::{Domain, Id, LoadError, Objects, Seq};
 use thiserror::Error;
 
 use crate::journal::{JournalError, Start, each_batch};
 use crate::machine::{MachineError, Reading};
 use crate::objects::{domain_of, load, unframe};
+use crate::part::Part;
 use crate::store::{Reader, StoreError, Table};
 
 /// How much to check.
@@ -54,15 +55,17 @@ pub enum Finding {
     #[error("the log does not start with an epoch at seq 0")]
     LogStart,
     /// An object that an image needs.
-    #[error("an object that {needed_by} needs {}", verdict(source.is_damage()))]
+    #[error("{}", lacking(needed_by, part, source.is_damage()))]
     Needed {
-        /// Which image or object.
+        /// Which image.
         needed_by: String,
+        /// What the object is to it.
+        part: Part,
         /// Which and how.
         source: LoadError,
     },
     /// An object in the store.
-    #[error("object {id} in the store is damaged")]
+    #[error("object {id} in the store is damaged, which neither the checkpoint nor an epoch needs")]
     Object {
         /// Which.
         id: String,
@@ -72,6 +75,10 @@ pub enum Finding {
     /// The store's own structure.
     #[error("the store's structure {}", verdict(.0.is_damage()))]
     Structure(#[from] StoreError),
+}
+
+fn lacking(needed_by: &str, part: &Part, is_damage: bool) -> String {
+    if is_damage { format!("{needed_by} lacks {part}") } else { format!("{part} of {needed_by} cannot be read") }
 }
 
 fn verdict(is_damage: bool) -> &'static str {
@@ -149,12 +156,12 @@ fn verify_reachable(
     let store = reading.store();
     let mut seen: HashSet<Link> = HashSet::new();
     for (name, root) in roots {
-        let mut open = vec![(Domain::Object, root)];
-        while let Some((domain, id)) = open.pop() {
+        let mut open = vec![(Part::Image, (Domain::Object, root))];
+        while let Some((part, (domain, id))) = open.pop() {
             if !seen.insert((domain, id)) {
                 continue;
             }
-            let needed = |source| Finding::Needed { needed_by: name.clone(), source };
+            let needed = |source| Finding::Needed { needed_by: name.clone(), part, source };
             checked.reachable += 1;
             progress(*checked);
             if domain == Domain::Page && depth == Depth::Fast {
@@ -165,27 +172,28 @@ fn verify_reachable(
                 continue;
             }
             let bytes = load(store, domain, &id).map_err(needed)?;
-            if let Ok(image) = Image::decode(&bytes) {
-                verify_shape(reading, &image).map_err(needed)?;
-            }
-            let children = links(domain, &bytes).map_err(|source| needed(LoadError::Malformed { id, source }))?;
+            let children = part.needs(domain, &bytes).map_err(|source| needed(LoadError::Malformed { id, source }))?;
             open.extend(children);
         }
+        // Everything is there: whether it is where it may be.
+        let needed = |source| Finding::Needed { needed_by: name.clone(), part: Part::Image, source };
+        let bytes = load(store, Domain::Object, &root).map_err(needed)?;
+        let image = Image::decode(&bytes).map_err(|source| needed(LoadError::Malformed { id: root, source }))?;
+        verify_shape(&reading.objects(), &image).map_err(needed)?;
     }
     Ok(())
 }
 
 /// What links alone do not show: that every node of an image's trees is where it may be.
-fn verify_shape(reading: &Reading, image: &Image) -> Result<(), LoadError> {
-    let objects = reading.objects();
+pub(crate) fn verify_shape(objects: &dyn Objects, image: &Image) -> Result<(), LoadError> {
     for process in &image.processes {
         for memory in process.state.iter().flat_map(|state| &state.memories) {
             let tree = PageTree::stored(memory.pages, memory.root);
-            tree.for_each::<LoadError>(&objects, &mut |_, _| Ok(()))?;
+            tree.for_each::<LoadError>(objects, &mut |_, _| Ok(()))?;
         }
         let ledger = &process.ledger;
         for root in [ledger.requests, ledger.replies, ledger.effects, ledger.outcomes] {
-            Trie::stored(root).entries(&objects)?;
+            Trie::stored(root).entries(objects)?;
         }
     }
     Ok(())
@@ -209,7 +217,7 @@ fn verify_objects(reading: &Reading, checked: &mut Checked, progress: &mut dyn F
     finding.map_or(Ok(()), Err)
 }
 
-fn verify_object(key: &[u8], frame: &[u8]) -> Result<(), String> {
+pub(crate) fn verify_object(key: &[u8], frame: &[u8]) -> Result<(), String> {
     let id = Id::from_bytes(key).ok_or("its key is not an id")?;
     let domain = domain_of(frame).ok_or("its frame has an unknown form")?;
     let bytes = unframe(domain, frame).map_err(|error| error.to_string())?;

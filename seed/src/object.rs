@@ -98,6 +98,17 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Which object.
+    #[must_use]
+    pub fn id(&self) -> &Id {
+        match self {
+            Self::Missing { id, .. }
+            | Self::Damaged { id, .. }
+            | Self::Malformed { id, .. }
+            | Self::Store { id, .. } => id,
+        }
+    }
+
     /// Whether the store is damaged, as against momentarily out of reach.
     #[must_use]
     pub fn is_damage(&self) -> bool {

@@ -88,7 +88,9 @@ pub fn abide<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Command {
     let mut command = Command::new(binary());
     let cache = binary().with_file_name("abide-test-cache");
     command.arg0("abide").args(args).env("ABIDE_CACHE", cache).stdin(Stdio::null());
-    for name in ["ABIDE_LOG", "ABIDE_TRACKER", "ABIDE_KILL_AT_COMMIT", "ABIDE_HOLD_START", "NO_COLOR"] {
+    for name in
+        ["ABIDE_LOG", "ABIDE_TRACKER", "ABIDE_KILL_AT_COMMIT", "ABIDE_HOLD_START", "ABIDE_SCRUB_AT_ONCE", "NO_COLOR"]
+    {
         command.env_remove(name);
     }
     command

@@ -21,8 +21,12 @@ mod engines;
 mod kills;
 #[path = "whole/power_cuts.rs"]
 mod power_cuts;
+#[path = "whole/repair.rs"]
+mod repair;
 #[path = "whole/runaways.rs"]
 mod runaways;
+#[path = "whole/scrub.rs"]
+mod scrub;
 #[path = "whole/sqlite.rs"]
 mod sqlite;
 

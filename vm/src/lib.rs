@@ -15,6 +15,7 @@ mod interrupt;
 pub mod body;
 pub mod ledger;
 pub mod recover;
+pub mod remake;
 pub mod replay;
 pub mod step_loop;
 

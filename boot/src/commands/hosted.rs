@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::scrub::Scrubber;
 use super::session;
 use crate::control::Service;
 use crate::driver::{Ended, Handle, Options, Running, host_runtime};
@@ -63,6 +64,7 @@ pub(crate) struct Hosted {
     path: PathBuf,
     running: Running,
     service: Option<Service>,
+    scrubber: Option<Scrubber>,
     host: Host,
 }
 
@@ -82,7 +84,7 @@ impl Hosted {
                     let (tracker, why) = session::tracker()?;
                     service.up(tracker.to_string(), why);
                 }
-                Ok(Self { path, running, service, host })
+                Ok(Self { path, running, service, scrubber: None, host })
             }
             Err(failure) => {
                 if let Some(service) = service {
@@ -110,9 +112,15 @@ impl Hosted {
         })
     }
 
+    /// Has everything that is stored checked in the background, so fast, for as long as the machine runs.
+    pub(crate) fn scrub(&mut self, mib_per_s: u64) {
+        let tell = self.service.as_ref().map_or_else(|| Box::new(|_| ()) as Box<_>, Service::scrub_teller);
+        self.scrubber = Scrubber::begin(self.host.runtime.handle(), &self.path, mib_per_s, tell);
+    }
+
     /// Runs until this process is asked to end, or the machine ends by itself.
     pub(crate) fn run(self) -> Result<Ended, Failure> {
-        let Self { path, running, service, host } = self;
+        let Self { path, running, service, scrubber, host } = self;
         let handle = running.handle().clone();
         let (tell, told) = std::sync::mpsc::channel();
         host.runtime.spawn(async move {
@@ -126,6 +134,7 @@ impl Hosted {
         if let Ok(ending) = told.try_recv() {
             host.runtime.block_on(ending.end());
         }
+        drop(scrubber);
         host.runtime.shutdown_background();
         let ended = ended?;
         tell_end(&path);

@@ -12,13 +12,13 @@ use persist::objects::load;
 use persist::store::Store;
 use seed::Domain;
 use seed::image::Image;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use vm::ledger::Ledger;
 
 use super::hosted::last;
 use super::session;
 use crate::cli::Status;
-use crate::control::Client;
+use crate::control::{Client, Scrubbing};
 use crate::report::{Failure, Paint};
 use crate::shown;
 
@@ -54,8 +54,12 @@ pub(crate) fn run(args: &Status) -> Result<ExitCode, Failure> {
     let here = session::tracker()?;
     let tracker = match &state {
         State::Stopped => Some((here.0.to_string(), here.1)),
-        State::Held(Heard::Up(tracker), _) => Some(tracker.clone()),
+        State::Held(Heard::Up(tracker, _), _) => Some(tracker.clone()),
         State::Held(..) => None,
+    };
+    let scrub = match &state {
+        State::Held(Heard::Up(_, scrub), _) => Some(scrub.clone()),
+        _ => None,
     };
     let identity = reading.folder().identity();
     let moved = (identity.host, identity.device, identity.inode)
@@ -75,6 +79,7 @@ pub(crate) fn run(args: &Status) -> Result<ExitCode, Failure> {
             "memory_bytes": memory, "store_bytes": usage.file_bytes, "store_used_bytes": usage.used_bytes,
             "grants": image.grants.iter().map(|grant| grant.name.clone()).collect::<Vec<_>>(),
             "tracker": tracker.as_ref().map(|(name, _)| name), "tracker_why": tracker.as_ref().map(|(_, why)| why),
+            "scrub": scrub.as_ref().map(scrub_json),
         });
         writeln!(out, "{json}")?;
         return Ok(ExitCode::SUCCESS);
@@ -116,6 +121,13 @@ pub(crate) fn run(args: &Status) -> Result<ExitCode, Failure> {
     text += &row("memory", shown::bytes(memory));
     text +=
         &row("store", format!("{}, {} of it in use", shown::bytes(usage.file_bytes), shown::bytes(usage.used_bytes)));
+    if let Some(scrub) = &scrub {
+        text += &row("scrub", scrub_line(scrub));
+        scrub.findings.iter().for_each(|finding| text += &row("damage", finding.clone()));
+        if !scrub.findings.is_empty() {
+            text += &row("", format!("stop it soon, then: abide repair {}", args.machine.display()));
+        }
+    }
     text += &row("grants", image.grants.iter().map(|grant| grant.name.as_str()).collect::<Vec<_>>().join(" "));
     text += &row(
         "tracker",
@@ -127,6 +139,31 @@ pub(crate) fn run(args: &Status) -> Result<ExitCode, Failure> {
     );
     write!(out, "{text}")?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn scrub_json(scrub: &Scrubbing) -> Json {
+    json!({
+        "mib_per_s": scrub.mib_per_s, "checked": scrub.done, "of": scrub.total, "passes": scrub.passes,
+        "last_pass_ns": (scrub.passes > 0).then_some(scrub.last_pass), "findings": scrub.findings,
+    })
+}
+
+/// How far the background check is.
+fn scrub_line(scrub: &Scrubbing) -> String {
+    if scrub.mib_per_s == 0 {
+        return "off".to_owned();
+    }
+    let now = match scrub.total {
+        0 => "nothing is being checked now".to_owned(),
+        total => format!("{} of {} checked, at {} MiB/s", scrub.done, shown::count(total, "entry"), scrub.mib_per_s),
+    };
+    match scrub.passes {
+        0 => format!("{now}; no whole pass yet since it was started"),
+        passes => {
+            let passes = shown::count(passes, "time");
+            format!("{now}; checked whole {passes}, the last ended {}", shown::time(scrub.last_pass))
+        }
+    }
 }
 
 /// Where the last checkpoint is, and how much comes after it.
@@ -146,8 +183,8 @@ enum State {
 
 /// What the process that has a machine says of it.
 enum Heard {
-    /// It is up, and finds written pages in this way, for this reason.
-    Up((String, String)),
+    /// It is up, finds written pages in this way, for this reason, and checks what is stored.
+    Up((String, String), Scrubbing),
     Starting,
     /// It does not listen: a copy in the making, another version.
     Nothing,
@@ -184,7 +221,10 @@ fn ask(folder: &Folder) -> Heard {
         tokio::time::timeout(ASK_PATIENCE, connect).await
     });
     match connected {
-        Ok(Ok(client)) => Heard::Up((client.tracker().0.to_owned(), client.tracker().1.to_owned())),
+        Ok(Ok(client)) => {
+            let tracker = (client.tracker().0.to_owned(), client.tracker().1.to_owned());
+            Heard::Up(tracker, client.scrub().clone())
+        }
         Err(_) if is_starting => Heard::Starting,
         _ => Heard::Nothing,
     }

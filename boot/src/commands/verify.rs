@@ -18,6 +18,7 @@ use vm::engine::Engine;
 use vm::replay::{Replayed, replay};
 
 use super::session;
+use super::standing::Standing;
 use crate::cli::{HowMuch, Verify};
 use crate::driver::{RunError, exit_on_lost_page};
 use crate::report::Failure;
@@ -26,14 +27,29 @@ use crate::terminal::Progress;
 
 pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
     if args.in_process {
-        return check(args);
+        return check(args).map_err(|failure| with_standing(failure, args));
     }
     let this = std::env::current_exe().map_err(Failure::Host)?;
     let status =
         Command::new(this).args(std::env::args_os().skip(1)).arg("--in-process").status().map_err(Failure::Host)?;
     match (status.code(), status.signal()) {
         (Some(code), _) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
-        (None, signal) => Err(Failure::ChildDied { path: args.machine.clone(), signal: signal.unwrap_or(0) }),
+        (None, signal) => {
+            let died = Failure::ChildDied { path: args.machine.clone(), signal: signal.unwrap_or(0) };
+            Err(with_standing(died, args))
+        }
+    }
+}
+
+/// Adds to what is damaged what still stands.
+fn with_standing(failure: Failure, args: &Verify) -> Failure {
+    // What is executed differently is whole.
+    if args.tersely || !failure.is_damage() || matches!(failure, Failure::Replay { .. }) {
+        return failure;
+    }
+    match Standing::of(&args.machine) {
+        Some(standing) => Failure::Damaged { source: Box::new(failure), standing: Box::new(standing) },
+        None => failure,
     }
 }
 

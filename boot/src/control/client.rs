@@ -8,13 +8,16 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 use vm::step_loop::AskerNews;
 
-use super::{FRAME_BYTES_MAX, FRAME_OVERHEAD, Heard, Phase, decode_news, greet, read_frame, socket_path, write_frame};
+use super::{
+    FRAME_BYTES_MAX, FRAME_OVERHEAD, Heard, Phase, Scrubbing, decode_news, greet, read_frame, socket_path, write_frame,
+};
 
 /// A client of a running machine.
 pub struct Client {
     stream: UnixStream,
     next: u64,
     tracker: (String, String),
+    scrub: Scrubbing,
 }
 
 /// There is no line to a running machine.
@@ -64,7 +67,9 @@ impl Client {
             let frame = frame.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
             match Phase::decode(&frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
                 Phase::Starting => starting(),
-                Phase::Up { tracker, why } => return Ok(Self { stream, next: 1, tracker: (tracker, why) }),
+                Phase::Up { tracker, why, scrub } => {
+                    return Ok(Self { stream, next: 1, tracker: (tracker, why), scrub });
+                }
                 Phase::Failed { exit, causes } => return Err(NotStarted::of(exit, causes).into()),
                 Phase::Ended => return Err(not_taken("the machine is being stopped").into()),
             }
@@ -75,6 +80,12 @@ impl Client {
     #[must_use]
     pub fn tracker(&self) -> (&str, &str) {
         (&self.tracker.0, &self.tracker.1)
+    }
+
+    /// How the machine's background check stood when the line was made.
+    #[must_use]
+    pub fn scrub(&self) -> &Scrubbing {
+        &self.scrub
     }
 
     /// Sends a message; `take` gets the news until the last.

@@ -20,8 +20,8 @@ use tracing::debug;
 use vm::step_loop::{Asker, AskerNews};
 
 use super::{
-    CLIENTS_MAX, FRAME_BYTES_MAX, Phase, UNDER_WAY_KIB_MAX, UNDER_WAY_MAX, decode_send, encode_end, encode_news, greet,
-    read_frame, socket_path, write_frame,
+    CLIENTS_MAX, FRAME_BYTES_MAX, Phase, Scrubbing, UNDER_WAY_KIB_MAX, UNDER_WAY_MAX, decode_send, encode_end,
+    encode_news, greet, read_frame, socket_path, write_frame,
 };
 use crate::driver::Handle;
 
@@ -30,7 +30,7 @@ const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The service of a running machine to its clients. Dropped, it ends without a word to them.
 pub struct Service {
-    phase: watch::Sender<Phase>,
+    phase: Arc<watch::Sender<Phase>>,
     task: JoinHandle<()>,
 }
 
@@ -42,12 +42,30 @@ impl Service {
     pub fn begin(folder: &Folder, handle: Handle) -> io::Result<Self> {
         let listener = Listener::bind(socket_path(folder)?)?;
         let (phase, told) = watch::channel(Phase::Starting);
-        Ok(Self { phase, task: tokio::spawn(serve(listener, handle, told)) })
+        Ok(Self { phase: Arc::new(phase), task: tokio::spawn(serve(listener, handle, told)) })
     }
 
     /// The machine is up: messages are taken from here on.
     pub fn up(&self, tracker: String, why: String) {
-        self.phase.send_replace(Phase::Up { tracker, why });
+        self.phase.send_replace(Phase::Up { tracker, why, scrub: Scrubbing::default() });
+    }
+
+    /// What tells clients that come later how the machine's background check stands.
+    #[must_use]
+    pub fn scrub_teller(&self) -> Box<dyn Fn(Scrubbing) + Send + Sync> {
+        // It does not keep the service alive.
+        let phase = Arc::downgrade(&self.phase);
+        Box::new(move |now| {
+            if let Some(phase) = phase.upgrade() {
+                phase.send_if_modified(|phase| match phase {
+                    Phase::Up { scrub, .. } => {
+                        *scrub = now;
+                        true
+                    }
+                    _ => false,
+                });
+            }
+        })
     }
 
     /// The machine could not be started: whoever waits is told why.

@@ -13,6 +13,7 @@
 //! It never opens `lock.mdb` itself while LMDB has it open (closing it would drop LMDB's locks), and it verifies no value: the layers above do.
 
 mod header;
+pub(crate) mod nodes;
 mod pages;
 mod trees;
 

@@ -33,6 +33,8 @@ pub(super) enum Scene {
     Save,
     /// Every byte checked and every record executed again.
     Verify,
+    /// A damaged machine made whole; not among those that a failing disk is given, which it takes for damage.
+    Repair,
     /// The log, read.
     Log,
     /// Where the machine stands, read.
@@ -71,6 +73,11 @@ impl Stage {
         };
         let _ = live(0..5).stop().0.ok();
         let _ = live(5..9).kill();
+        let damaged = place.path().join("damaged");
+        copy_folder(&machine, &damaged);
+        let mut store = fs::read(damaged.join("data.mdb")).expect("a file can be read");
+        store[..4096].fill(0);
+        fs::write(damaged.join("data.mdb"), store).expect("a file can be written");
         let counter = place.path().join("counter");
         boot(&counter, &fast_counter(place.path()), &[]);
         let mut life = Life::start(&counter);
@@ -84,6 +91,7 @@ impl Stage {
         match scene {
             Scene::Boot => {}
             Scene::Count => copy_folder(&self.place.path().join("counter"), &place.join("m")),
+            Scene::Repair => copy_folder(&self.place.path().join("damaged"), &place.join("m")),
             _ => copy_folder(&self.place.path().join("kept"), &place.join("m")),
         }
     }
@@ -144,6 +152,7 @@ impl Scene {
             Self::Copy => args("copy", &[at("m"), at("copy")]),
             Self::Save => args("save", &[at("m.seed"), at("m")]),
             Self::Verify => args("verify", &["--replay".into(), at("m")]),
+            Self::Repair => args("repair", &[at("m")]),
             Self::Log => args("log", &[at("m")]),
             Self::Status => args("status", &[at("m")]),
         }
@@ -342,11 +351,15 @@ impl Played {
                 self.is_whole(&booted)?;
             }
             Scene::Count => return self.counts_on(&machine),
+            Scene::Repair => {
+                let _ = expect_ok(scene.args(place))?;
+                self.keeps_the_damaged(place)?;
+            }
             _ => {}
         }
         self.is_whole(&machine)?;
         match scene {
-            Scene::Boot | Scene::Copy | Scene::Save => nothing_left_over(place),
+            Scene::Boot | Scene::Copy | Scene::Save | Scene::Repair => nothing_left_over(place),
             _ => Ok(()),
         }
     }
@@ -369,6 +382,16 @@ impl Played {
         let since = Notes::from([("after".to_owned(), "the fault".to_owned())]);
         self.told.compare(&send("list")?, &since)?;
         verified(machine)
+    }
+
+    /// Beside a repaired machine the damaged one is there, once, as it was.
+    fn keeps_the_damaged(&self, place: &Path) -> Result<(), Harm> {
+        let is_damaged = |store: Vec<u8>| store.len() > 4096 && store[..4096].iter().all(|byte| *byte == 0);
+        match fs::read(place.join("m.damaged").join("data.mdb")).map(is_damaged) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Harm::Wrong(format!("m.damaged is not the damaged machine: {}", self.ran))),
+            Err(error) => Err(Harm::Lost(format!("the damaged machine is not kept: {error}: {}", self.ran))),
+        }
     }
 
     /// A counter has counted at least as far as it has shown, and is whole.
@@ -402,7 +425,7 @@ fn nothing_left_over(place: &Path) -> Result<(), Harm> {
     let again = place.join("again");
     let _ = expect_ok([OsStr::new("boot"), again.as_os_str(), example("notes/notes.wasm").as_os_str()])?;
     let names = fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let known = ["m", "m.seed", "copy", "booted", "again", "trace"].map(OsStr::new);
+    let known = ["m", "m.seed", "m.damaged", "copy", "booted", "again", "trace"].map(OsStr::new);
     let left: Vec<OsString> = names.filter(|name| !known.contains(&name.as_os_str())).collect();
     if left.is_empty() { Ok(()) } else { Err(Harm::Wrong(format!("left behind: {left:?}"))) }
 }

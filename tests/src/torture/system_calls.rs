@@ -57,8 +57,17 @@ const OTHER: [&str; 12] = [
 ];
 const SAMPLE: u64 = 6;
 
-const SCENES: [Scene; 8] =
-    [Scene::Boot, Scene::Send, Scene::Start, Scene::Count, Scene::Client, Scene::Copy, Scene::Save, Scene::Verify];
+const SCENES: [Scene; 9] = [
+    Scene::Boot,
+    Scene::Send,
+    Scene::Start,
+    Scene::Count,
+    Scene::Client,
+    Scene::Copy,
+    Scene::Save,
+    Scene::Verify,
+    Scene::Repair,
+];
 
 /// Threads take turns differently each time: so often a scene is looked at for what there is to kill it at.
 const LOOKS: usize = 3;

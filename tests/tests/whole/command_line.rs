@@ -50,10 +50,13 @@ fn specimens() -> Specimens {
 #[test]
 fn errors_say_what_was_attempted_why_it_failed_and_what_to_type_next() {
     let Specimens { place, end, newer_end } = specimens();
+    let root = &root(&place.path().join("n"))[4..12];
     let older = format!("error: the store of older ends at seq {end}, but seq {newer_end} was acknowledged\n");
     let whole = fs::metadata(place.path().join("n/data.mdb")).unwrap().len();
-    let rest = "nothing was changed, and another copy of the machine can be started instead\n";
-    let damage = |machine: &str| format!("  hint: abide verify {machine} looks at all of it; {rest}");
+    let damage = |machine: &str| {
+        let verify = format!("abide verify {machine} says what still stands, abide repair {machine} saves it");
+        format!("  hint: {verify}; nothing was changed\n")
+    };
     let counter = example("counter/counter.wat");
     let commands = "commands are: put KEY TEXT, get KEY, del KEY, list, count";
     let cases: [(&[&str], i32, &str); 23] = [
@@ -115,7 +118,14 @@ fn errors_say_what_was_attempted_why_it_failed_and_what_to_type_next() {
         ),
         (&["start", "newer"], 1, "error: machine newer has format version 2, this version reads up to 1\n"),
         (&["start", "damaged"], 3, &format!("error: damaged/abide is damaged\n{}", damage("damaged"))),
-        (&["verify", "headless"], 3, &format!("error: headless/head is missing\n  hint: {rest}")),
+        (
+            &["verify", "headless"],
+            3,
+            &format!(
+                "error: headless/head is missing\n  stands: the log is whole, up to seq {0}\n  stands: the newest whole image is the one at seq {0}, root {root}\n  stands: abide repair headless saves everything\n  hint: abide repair headless\n",
+                end - 1
+            ),
+        ),
         (
             &["status", "cut"],
             3,

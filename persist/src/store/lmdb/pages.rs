@@ -42,7 +42,7 @@ use crate::store::{Cause, Flaw, KEY_BYTES_MAX};
 
 pub(super) const HEAD_BYTES: usize = 16;
 const RECORD_BYTES: usize = 48;
-const NODE_BYTES: usize = 8;
+pub(super) const NODE_BYTES: usize = 8;
 pub(super) const META_BYTES: usize = 152;
 pub(super) const NO_PAGE: u64 = u64::MAX;
 pub(super) const KIND_BRANCH: u16 = 1;
@@ -397,11 +397,11 @@ pub(super) fn need(ok: bool, page: u64, field: &'static str) -> Result<(), Cause
     if ok { Ok(()) } else { Err(flaw(page, field)) }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_ne_bytes([bytes[at], bytes[at + 1]])
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
