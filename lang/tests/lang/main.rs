@@ -1,0 +1,8 @@
+//! What the language crate promises, seen from outside it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+
+mod common;
+
+mod hashes;
+mod values;
