@@ -9,6 +9,8 @@ pub mod value;
 mod base58;
 pub mod hash;
 
+pub mod seedfile;
+
 pub use hash::PinHash;
 pub use nat::Nat;
 pub use value::Value;

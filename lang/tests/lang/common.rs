@@ -186,3 +186,17 @@ pub(crate) fn trees() -> impl Strategy<Value = Tree> {
         ]
     })
 }
+/// Any values that evaluation leaves as they are.
+pub(crate) fn normal() -> impl Strategy<Value = Value> {
+    trees().prop_map(|tree| tree.value()).prop_filter("normal", |value| {
+        let mut left = vec![value.clone()];
+        // Pins too: their content is what evaluation left.
+        while let Some(value) = left.pop() {
+            if !value.is_normal() {
+                return false;
+            }
+            left.extend(value.refs().iter().map(|pin| pin.content().clone()));
+        }
+        true
+    })
+}

@@ -5,4 +5,5 @@
 mod common;
 
 mod hashes;
+mod seeds;
 mod values;
