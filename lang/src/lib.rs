@@ -11,6 +11,9 @@ pub mod hash;
 
 pub mod seedfile;
 
+pub mod compile;
+pub mod text;
+
 pub use hash::PinHash;
 pub use nat::Nat;
 pub use value::Value;

@@ -6,4 +6,5 @@ mod common;
 
 mod hashes;
 mod seeds;
+mod texts;
 mod values;
