@@ -82,6 +82,121 @@ pub enum Problem {
     /// A `#` of no known kind.
     #[error("`#` begins nothing like this")]
     Sharp,
+    /// Text that was printed in part.
+    #[error("what stood here was left out when this was printed")]
+    Cut,
+    /// A name that nothing has.
+    #[error("nothing is named `{name}`")]
+    Unbound {
+        /// The name.
+        name: String,
+        /// One like it.
+        nearest: Option<String>,
+        /// Whether it is defined further down.
+        is_later: bool,
+    },
+    /// A word of the language where a name should be.
+    #[error("`{0}` is a word of the language and names nothing")]
+    Keyword(String),
+    /// Something else where a name should be.
+    #[error("this is no name")]
+    NotAName,
+    /// A name given twice.
+    #[error("`{0}` is defined twice")]
+    Duplicate(String),
+    /// A form of the language that is written otherwise.
+    #[error("this is not how `{form}` is written")]
+    Shape {
+        /// Which form.
+        form: &'static str,
+        /// How it is written.
+        shape: &'static str,
+    },
+    /// A form that only stands outermost.
+    #[error("`{0}` stands outermost in a file only")]
+    Outermost(String),
+    /// `()`.
+    #[error("an empty list means nothing")]
+    EmptyList,
+    /// `(f)`.
+    #[error("a function is applied to something")]
+    NoArguments,
+    /// More arguments than a function takes.
+    #[error("`{name}` takes {takes}, and is given {given}")]
+    TooManyArguments {
+        /// Its name.
+        name: String,
+        /// How many it takes.
+        takes: String,
+        /// How many it is given.
+        given: usize,
+    },
+    /// A function without parameters.
+    #[error("a function has parameters")]
+    NoParameters,
+    /// Functions in functions in functions.
+    #[error("functions are nested too deeply here")]
+    NestedFunctions,
+    /// A case after one that takes everything.
+    #[error("this case is never reached")]
+    NeverReached,
+    /// Something that cannot be matched.
+    #[error("this is no pattern")]
+    Pattern,
+    /// A function that a form needs is not there.
+    #[error("`{form}` needs the function `{name}`, which is not there")]
+    Missing {
+        /// The form.
+        form: &'static str,
+        /// The function.
+        name: &'static str,
+    },
+    /// A table with a key without value.
+    #[error("a key of this table has no value")]
+    OddTable,
+    /// A key or element that is there twice.
+    #[error("{0} twice in one")]
+    DuplicateKey(&'static str),
+    /// Something that must be known when it is read.
+    #[error("{0} cannot depend on anything that is only known later")]
+    NotConstant(&'static str),
+    /// Part of a law that is no number, or no arity.
+    #[error("{0}")]
+    LawPart(&'static str),
+    /// An application that has all its arguments.
+    #[error("this application has all its arguments: it is no value, but what it comes to is one")]
+    NotNormal,
+    /// A pin that is not known.
+    #[error("no pin of this hash is known here")]
+    UnknownPin,
+    /// A definition of a pin by another hash than its own.
+    #[error("this has another hash: {0}")]
+    WrongHash(String),
+    /// What is to be pinned is too large.
+    #[error("this is too large, written out, to be pinned")]
+    TooLarge,
+    /// Another file could not be had.
+    #[error("importing {file} failed: {why}")]
+    Import {
+        /// The file.
+        file: String,
+        /// Why.
+        why: String,
+    },
+    /// Evaluating crashed, or did not end.
+    #[error("evaluating this failed: {0}")]
+    Evaluation(String),
+    /// An assertion that does not hold.
+    #[error("this does not hold: it is {0}")]
+    Assertion(String),
+    /// Two things that should be equal.
+    #[error("these are not equal")]
+    NotEqual {
+        /// The first.
+        left: String,
+        /// The second.
+        right: String,
+    },
     /// More than 4 GiB.
     #[error("a source of more than 4 GiB cannot be read")]
     SourceTooLarge,
@@ -119,6 +234,22 @@ impl Problem {
             Self::LongDecimal(_) => {
                 format!("above {DECIMAL_DIGITS_MAX} digits, write it in hexadecimal, as 0xff")
             }
+            Self::Cut => "print it with more depth, or save it to a file".to_owned(),
+            Self::Unbound { name, is_later: true, .. } => format!(
+                "it is defined further down: definitions come before what uses them, and functions that use each other go \
+                 in one `let` (as `{name}` can)"
+            ),
+            Self::Unbound { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
+            Self::Keyword(word) | Self::Outermost(word) => {
+                format!("as data it is written '{word}")
+            }
+            Self::TooManyArguments { .. } => "to apply what it gives, write ((f a) b)".to_owned(),
+            Self::NoArguments => "without the brackets it is the function itself".to_owned(),
+            Self::NoParameters => "(def name value) defines a value; (fn (_) ..) takes anything".to_owned(),
+            Self::NestedFunctions => "give the inner ones definitions of their own".to_owned(),
+            Self::NotNormal => "(f x) is what it comes to".to_owned(),
+            Self::UnknownPin => "(def #pin{..} content) before it makes it known".to_owned(),
+            Self::Missing { .. } => "the base library has it".to_owned(),
             _ => return None,
         })
     }

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 mod common;
+mod reference;
 
+mod fuzzed;
 mod hashes;
+mod printed;
+mod programs;
 mod seeds;
 mod texts;
 mod values;
