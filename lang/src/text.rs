@@ -3,8 +3,10 @@
 //! Invariant: every value prints as text that reads back as that value, and prints the same whenever it is printed.
 //! Invariant: a million brackets deep is as good as one: nesting is on stacks of our own.
 
+mod brief;
 mod error;
 mod forms;
+mod function;
 mod layout;
 mod literal;
 mod print;
@@ -12,9 +14,10 @@ mod read;
 mod token;
 mod unique;
 
+pub use brief::{Brief, brief};
 pub use error::{Problem, Span, TextError};
 pub use forms::{Form, FormId, Forms, Kind};
 pub use layout::{WIDTH, format};
 pub use literal::is_name;
-pub use print::{Brief, Names, brief, show};
+pub use print::{Names, show};
 pub use read::read;

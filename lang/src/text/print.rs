@@ -2,19 +2,19 @@
 //!
 //! [`show`] writes all of a value, as a text of definitions and a last form that is the value: each pin that has no name yet is
 //! defined before it is used, under the name of its law or else its hash; so is any part that is large and occurs more than
-//! once, as `$1`, `$2` and so on. [`brief`] writes one form, of what there is room for, and marks with `…` what it leaves out.
+//! once, as `$1`, `$2` and so on. Laws are told as functions where that is exact.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::function::{Token, function, is_free};
 use super::layout::format;
-use super::literal::{CUT, is_name, symbol_of, write_bytes, write_nat};
-use super::unique::{PartId, Parts, View};
-use crate::compile::is_keyword;
+use super::literal::{symbol_of, write_bytes, write_nat};
+use super::unique::{PartId, Parts, Raw, View};
 use crate::hash::PinHash;
 use crate::nat::Nat;
-use crate::value::{Pin, Shape, Value};
+use crate::value::{Pin, Value};
 
 /// What occurs more than once is written once if it has at least so many parts.
 const REPEATED_PARTS_MIN: u64 = 32;
@@ -37,15 +37,23 @@ impl Names {
         }
     }
 
+    /// What a pin is called, if it has a name, or else its hash.
+    pub(super) fn write_pin(&self, hash: PinHash, out: &mut String) {
+        let _ = match self.by_hash.get(&hash) {
+            Some(name) => write!(out, "{name}"),
+            None => write!(out, "#pin{{{hash}}}"),
+        };
+    }
+
+    /// Whether a name can be given to something that has none.
+    pub(super) fn is_untaken(&self, name: &str) -> bool {
+        is_free(name) && !self.taken.contains(name)
+    }
+
     /// A name that is not taken, which is taken then.
     fn take(&mut self, name: &str) -> bool {
         is_free(name) && self.taken.insert(name.to_owned())
     }
-}
-
-/// Whether a text can be the name of a value.
-fn is_free(name: &str) -> bool {
-    is_name(name) && name != "_" && !is_keyword(name)
 }
 
 /// All of a value, as a text that reads back as it.
@@ -58,14 +66,15 @@ pub fn show(value: &Value, names: &Names, width: usize) -> String {
             _ => None,
         };
         let name = law_name.filter(|name| writer.names.take(name));
-        let form = writer.parts(pin.content());
+        let (form, is_definition) = writer.parts(pin.content(), name.as_deref());
         match &name {
+            Some(_) if is_definition => writer.line(&form),
             Some(name) => writer.define(name, &format!("(pin {form})")),
             None => writer.define(&format!("#pin{{{}}}", pin.hash()), &form),
         }
         writer.names.by_hash.extend(name.map(|name| (pin.hash(), name)));
     }
-    let form = writer.parts(value);
+    let (form, _) = writer.parts(value, None);
     writer.out.push_str(&form);
     format(&writer.out, width).unwrap_or(writer.out)
 }
@@ -93,22 +102,23 @@ struct Writer {
     repeated: usize,
 }
 
-enum Step {
-    Part(PartId),
-    Text(&'static str),
-}
-
 impl Writer {
+    fn line(&mut self, form: &str) {
+        self.out.push_str(form);
+        self.out.push('\n');
+    }
+
     fn define(&mut self, name: &str, form: &str) {
         let _ = writeln!(self.out, "(def {name} {form})");
     }
 
-    /// The form of a value, after the definitions of what it repeats.
-    fn parts(&mut self, value: &Value) -> String {
-        let parts = Parts::of(value);
-        let mut known: HashMap<PartId, String> = HashMap::new();
-        for part in repeated(&parts) {
-            let form = self.form(&parts, part, &known);
+    /// The form of a value, after the definitions of what it repeats. If it is a function of the name that is to be defined, the
+    /// form is its definition.
+    fn parts(&mut self, value: &Value, defined: Option<&str>) -> (String, bool) {
+        let mut page = Page::of(value, &self.names, defined);
+        for part in page.repeated(&self.names) {
+            // A definition of a function would pin it.
+            let form = page.form(page.told_by_parts(part, &self.names), &self.names);
             let name = loop {
                 self.repeated += 1;
                 let name = format!("${}", self.repeated);
@@ -117,56 +127,146 @@ impl Writer {
                 }
             };
             self.define(&name, &form);
-            known.insert(part, name);
+            page.known.insert(part, name);
         }
-        self.form(&parts, parts.top(), &known)
+        (page.form(page.tokens(page.parts.top(), &self.names), &self.names), page.is_definition())
+    }
+}
+
+/// Functions told as functions nest no deeper: they could not be read.
+const NESTED_MAX: u16 = 200;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Level {
+    is_function: bool,
+    /// How deep functions nest in it.
+    depth: u16,
+}
+
+/// The parts of one value, on their way to being text.
+struct Page<'a> {
+    parts: Parts<'a>,
+    levels: Vec<Level>,
+    /// The name that the value, as a function, is defined by.
+    defined: Option<&'a str>,
+    /// What was defined already.
+    known: HashMap<PartId, String>,
+}
+
+impl<'a> Page<'a> {
+    fn of(value: &'a Value, names: &Names, defined: Option<&'a str>) -> Self {
+        let parts = Parts::of(value);
+        let mut page = Self { levels: Vec::with_capacity(parts.len()), parts, defined, known: HashMap::new() };
+        for id in 0..page.parts.len() {
+            let depth_of = |id: &PartId| page.levels[*id].depth;
+            let inner = match page.parts.raw(id) {
+                Raw::Nat(_) | Raw::Pin => 0,
+                Raw::Law(_, _, body) => depth_of(&body),
+                Raw::App(parts) => parts.iter().map(depth_of).max().unwrap_or(0),
+            };
+            let is_function = inner < NESTED_MAX && page.function(id, names).is_some();
+            page.levels.push(Level { is_function, depth: inner + u16::from(is_function) });
+        }
+        page
     }
 
-    fn form(&self, parts: &Parts<'_>, part: PartId, known: &HashMap<PartId, String>) -> String {
-        let mut out = String::new();
-        let mut steps = vec![Step::Part(part)];
-        while let Some(step) = steps.pop() {
-            let id = match step {
-                Step::Text(text) => {
-                    out.push_str(text);
-                    continue;
-                }
-                Step::Part(id) => id,
-            };
-            if let Some(name) = known.get(&id) {
-                out.push_str(name);
-                continue;
+    fn is_definition(&self) -> bool {
+        self.defined.is_some() && self.levels[self.parts.top()].is_function
+    }
+
+    fn function(&self, id: PartId, names: &Names) -> Option<Vec<Token>> {
+        function(&self.parts, id, names, self.defined.filter(|_| id == self.parts.top()))
+    }
+
+    /// What a part is written as.
+    fn tokens(&self, id: PartId, names: &Names) -> Vec<Token> {
+        if self.levels[id].is_function
+            && let Some(tokens) = self.function(id, names)
+        {
+            return tokens;
+        }
+        self.told_by_parts(id, names)
+    }
+
+    /// What a part is written as that is no function.
+    fn told_by_parts(&self, id: PartId, names: &Names) -> Vec<Token> {
+        let view = self.parts.view(id);
+        let mut mark = String::new();
+        let close = match &view {
+            View::Nat(nat) => {
+                write_nat(nat, &mut mark);
+                ""
             }
-            let view = parts.view(id);
-            let close = match &view {
-                View::Nat(nat) => {
-                    write_nat(nat, &mut out);
-                    continue;
-                }
-                View::Bar(bytes) => {
-                    write_bytes(bytes, &mut out);
-                    continue;
-                }
-                View::Pin(hash) => {
-                    write_pin(*hash, &self.names, &mut out);
-                    continue;
-                }
-                View::Row(_) => open(&mut out, "[", "]"),
-                View::Set(_) => open(&mut out, "#{", "}"),
-                View::Tab(_) => open(&mut out, "{", "}"),
-                View::App(_) => open(&mut out, "#(", ")"),
-                View::Law(name, arity, _) => {
-                    write_law(name, arity, &mut out);
-                    ")"
-                }
-            };
-            steps.push(Step::Text(close));
-            for (index, part) in view.parts().iter().enumerate().rev() {
-                steps.push(Step::Part(*part));
-                steps.extend((index > 0).then_some(Step::Text(" ")));
+            View::Bar(bytes) => {
+                write_bytes(bytes, &mut mark);
+                ""
+            }
+            View::Pin(hash) => {
+                names.write_pin(*hash, &mut mark);
+                ""
+            }
+            View::Law(name, arity, _) => {
+                write_law(name, arity, &mut mark);
+                ")"
+            }
+            View::Row(_) => open(&mut mark, "[", "]"),
+            View::Set(_) => open(&mut mark, "#{", "}"),
+            View::Tab(_) => open(&mut mark, "{", "}"),
+            View::App(_) => open(&mut mark, "#(", ")"),
+        };
+        let mut tokens = vec![Token::Text(mark.into())];
+        for (index, part) in view.parts().iter().enumerate() {
+            tokens.extend((index > 0).then_some(Token::Text(" ".into())));
+            tokens.push(Token::Part(*part));
+        }
+        tokens.push(Token::Text(close.into()));
+        tokens
+    }
+
+    fn form(&self, tokens: Vec<Token>, names: &Names) -> String {
+        let mut out = String::new();
+        let mut left = tokens;
+        left.reverse();
+        while let Some(token) = left.pop() {
+            match token {
+                Token::Text(text) => out.push_str(&text),
+                Token::Part(id) => match self.known.get(&id) {
+                    Some(name) => out.push_str(name),
+                    None => left.extend(self.tokens(id, names).into_iter().rev()),
+                },
             }
         }
         out
+    }
+
+    /// The large parts that are written in more than one place, each after those in it.
+    fn repeated(&self, names: &Names) -> Vec<PartId> {
+        let mut places = vec![0u8; self.parts.len()];
+        // Only what is written counts: a row's constructor is not.
+        let mut written: Vec<(PartId, u64, Vec<PartId>)> = Vec::new();
+        let mut left = vec![self.parts.top()];
+        while let Some(id) = left.pop() {
+            if places[id] == 0 {
+                let tokens = self.tokens(id, names);
+                let own = if self.levels[id].is_function { tokens.len() as u64 } else { 1 };
+                let inner = tokens.into_iter().filter_map(|token| match token {
+                    Token::Part(part) => Some(part),
+                    Token::Text(_) => None,
+                });
+                let inner: Vec<PartId> = inner.collect();
+                left.extend(&inner);
+                written.push((id, own, inner));
+            }
+            places[id] = places[id].saturating_add(1);
+        }
+        // Parts come after those in them.
+        written.sort_unstable_by_key(|(id, ..)| *id);
+        let mut sizes = vec![0u64; self.parts.len()];
+        for (id, own, inner) in &written {
+            sizes[*id] = inner.iter().fold(*own, |sum, part| sum.saturating_add(sizes[*part]));
+        }
+        let is_repeated = |id: &PartId| places[*id] > 1 && sizes[*id] >= REPEATED_PARTS_MIN;
+        written.into_iter().map(|(id, ..)| id).filter(is_repeated).collect()
     }
 }
 
@@ -175,15 +275,8 @@ fn open(out: &mut String, open: &str, close: &'static str) -> &'static str {
     close
 }
 
-fn write_pin(hash: PinHash, names: &Names, out: &mut String) {
-    let _ = match names.by_hash.get(&hash) {
-        Some(name) => write!(out, "{name}"),
-        None => write!(out, "#pin{{{hash}}}"),
-    };
-}
-
 /// A law up to its body.
-fn write_law(name: &Nat, arity: &Nat, out: &mut String) {
+pub(super) fn write_law(name: &Nat, arity: &Nat, out: &mut String) {
     out.push_str("(law ");
     match symbol_of(name) {
         Some(symbol) => {
@@ -194,121 +287,4 @@ fn write_law(name: &Nat, arity: &Nat, out: &mut String) {
     out.push(' ');
     write_nat(arity, out);
     out.push(' ');
-}
-
-/// The large parts that are written in more than one place, each after those in it.
-fn repeated(parts: &Parts<'_>) -> Vec<PartId> {
-    let mut places = vec![0u8; parts.len()];
-    let mut sizes = vec![0u64; parts.len()];
-    // Only what is written counts: a row's constructor is not.
-    let mut left = vec![parts.top()];
-    let mut written = Vec::new();
-    while let Some(id) = left.pop() {
-        if places[id] == 0 {
-            written.push(id);
-            left.extend(parts.view(id).parts());
-        }
-        places[id] = places[id].saturating_add(1);
-    }
-    // Parts come after those in them.
-    written.sort_unstable();
-    for id in &written {
-        sizes[*id] = parts.view(*id).parts().iter().fold(1, |sum: u64, part| sum.saturating_add(sizes[*part]));
-    }
-    written.retain(|id| places[*id] > 1 && sizes[*id] >= REPEATED_PARTS_MIN);
-    written
-}
-
-/// The beginning of a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Brief {
-    /// One form. If something is left out, it cannot be read back.
-    pub text: String,
-    /// Whether something is left out.
-    pub is_cut: bool,
-}
-
-/// How many elements of a row, and bytes of a text or number, are shown.
-const ELEMENTS_MAX: usize = 100;
-const BYTES_MAX: usize = 1000;
-/// How many parts are shown in all.
-const PARTS_MAX: usize = 2000;
-
-enum Piece<'a> {
-    Part(&'a Value, usize),
-    Text(&'static str),
-}
-
-/// What there is room for of a value, as one form, not deeper than so many levels.
-#[must_use]
-pub fn brief(value: &Value, names: &Names, width: usize, depth: usize) -> Brief {
-    let mut out = String::new();
-    let mut is_cut = false;
-    let mut parts = 0;
-    let mut left = vec![Piece::Part(value, 0)];
-    while let Some(piece) = left.pop() {
-        let (part, level) = match piece {
-            Piece::Part(part, level) => (part, level),
-            Piece::Text(text) => {
-                is_cut |= text == CUT;
-                out.push_str(text);
-                continue;
-            }
-        };
-        parts += 1;
-        let bytes = match part {
-            Value::Nat(nat) => nat.byte_count(),
-            Value::Law(law) if part.as_bar().is_none() => law.name().byte_count().max(law.arity().byte_count()),
-            _ => 0,
-        };
-        let is_inner = matches!(part, Value::Law(_) | Value::App(_));
-        if parts > PARTS_MAX || bytes > BYTES_MAX || (is_inner && level > depth) {
-            left.push(Piece::Text(CUT));
-            continue;
-        }
-        let (mark, close, elements): (_, _, Vec<&Value>) = match (part, part.shape()) {
-            (Value::Nat(nat), _) => {
-                write_nat(nat, &mut out);
-                continue;
-            }
-            (Value::Pin(pin), _) => {
-                write_pin(pin.hash(), names, &mut out);
-                continue;
-            }
-            (_, Some(Shape::Bar(bytes))) => {
-                let mut shown = bytes.as_slice();
-                if bytes.len() > BYTES_MAX {
-                    // Not in the middle of a character.
-                    let end = (BYTES_MAX - 3..=BYTES_MAX).rev().find(|end| bytes[*end] & 0xc0 != 0x80);
-                    shown = &bytes[..end.unwrap_or(BYTES_MAX)];
-                    left.extend([Piece::Text(CUT), Piece::Text(" ")]);
-                }
-                write_bytes(shown, &mut out);
-                continue;
-            }
-            (_, Some(Shape::Row(row))) => ("[", "]", row.iter().take(ELEMENTS_MAX + 1).collect()),
-            (_, Some(Shape::Set(keys))) => ("#{", "}", keys.iter().take(ELEMENTS_MAX + 1).collect()),
-            (_, Some(Shape::Tab(keys, values))) => {
-                let pairs = keys.iter().zip(values.iter()).flat_map(|(key, value)| [key, value]);
-                ("{", "}", pairs.take(ELEMENTS_MAX + 1).collect())
-            }
-            (Value::Law(law), _) => {
-                write_law(law.name(), law.arity(), &mut out);
-                ("", ")", vec![law.body()])
-            }
-            (Value::App(app), _) => {
-                let parts = std::iter::once(app.head()).chain(app.args());
-                ("#(", ")", parts.take(ELEMENTS_MAX + 1).collect())
-            }
-        };
-        out.push_str(mark);
-        left.push(Piece::Text(close));
-        for (index, element) in elements.into_iter().enumerate().rev() {
-            let piece = if index == ELEMENTS_MAX { Piece::Text(CUT) } else { Piece::Part(element, level + 1) };
-            left.push(piece);
-            left.extend((index > 0).then_some(Piece::Text(" ")));
-        }
-    }
-    let text = format(&out, width).map(|text| text.trim_end().to_owned()).unwrap_or(out);
-    Brief { text, is_cut }
 }

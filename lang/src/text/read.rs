@@ -79,10 +79,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A comment stands where it stands, but not between a mark and its form: there, before the mark.
     fn comment(&mut self, span: Span) {
         let kind = Kind::Comment { is_trailing: self.lines == 0 };
         let id = self.add(Form { kind, span, is_apart: self.lines > 1, kids: (0, 0) });
+        self.aside(id);
+    }
+
+    /// What is not read stands where it stands, but not between a mark and its form: there, before the mark.
+    fn aside(&mut self, id: FormId) {
         let mut at = self.waiting.len();
         for begun in self.begun.iter_mut().rev().take_while(|begun| is_prefix(begun.kind)) {
             at = begun.outside;
@@ -116,6 +120,9 @@ impl<'a> Reader<'a> {
                 Some(begun) => {
                     self.waiting.push(id);
                     id = self.wrap(&begun, self.forms.span(id).end);
+                    if begun.kind == Kind::Discard {
+                        return self.aside(id);
+                    }
                 }
             }
         }
@@ -152,8 +159,10 @@ fn span(source: &str, left_before: usize, left_after: usize) -> Span {
 fn fault(source: &str, error: nom::Err<Fault>) -> TextError {
     match error {
         nom::Err::Error(fault) | nom::Err::Failure(fault) => {
-            let span = span(source, fault.left, fault.left.saturating_sub(fault.length));
-            TextError { span, problem: fault.problem }
+            let start = source.len() - fault.left;
+            // What is marked ends where a character does.
+            let end = source.ceil_char_boundary((start + fault.length).min(source.len()));
+            TextError { span: Span { start: index(start), end: index(end) }, problem: fault.problem }
         }
         nom::Err::Incomplete(_) => TextError { span: Span::default(), problem: Problem::Unclosed("(") },
     }

@@ -25,6 +25,16 @@ pub(super) struct Parts<'a> {
     samples: Vec<&'a Value>,
 }
 
+/// A part as it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Raw<'a> {
+    Nat(&'a Nat),
+    Pin,
+    Law(&'a Nat, &'a Nat, PartId),
+    /// Head and arguments.
+    App(&'a [PartId]),
+}
+
 /// A part as it is written.
 pub(super) enum View<'a> {
     Nat(&'a Nat),
@@ -90,6 +100,31 @@ impl<'a> Parts<'a> {
 
     pub(super) fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    /// A part as it is.
+    pub(super) fn raw(&self, id: PartId) -> Raw<'_> {
+        match &self.keys[id] {
+            Key::Nat(nat) => Raw::Nat(nat),
+            Key::Pin(_) => Raw::Pin,
+            Key::Law(name, arity, body) => Raw::Law(name, arity, *body),
+            Key::App(parts) => Raw::App(parts),
+        }
+    }
+
+    /// A value that is this part.
+    pub(super) fn sample(&self, id: PartId) -> &Value {
+        self.samples[id]
+    }
+
+    /// Whether a law is data, a constructor of rows included.
+    pub(super) fn is_data(&self, id: PartId) -> bool {
+        self.samples[id].shape().is_some()
+    }
+
+    /// Whether a part makes rows of one element or more.
+    pub(super) fn is_constructor(&self, id: PartId) -> bool {
+        matches!(self.samples[id].shape(), Some(Shape::Cow(_)))
     }
 
     /// A part as it is written.

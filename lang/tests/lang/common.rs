@@ -166,6 +166,21 @@ fn nats() -> impl Strategy<Value = BigUint> {
     ]
 }
 
+/// Laws whose bodies are such as compiling makes, nearly.
+fn laws(constants: BoxedStrategy<Tree>) -> impl Strategy<Value = Tree> {
+    let leaves = prop_oneof![6 => (0u64..5).prop_map(n), 1 => constants];
+    let terms = leaves.prop_recursive(4, 30, 3, |inner| {
+        let call = (inner.clone(), prop::collection::vec(inner.clone(), 1..4))
+            .prop_map(|(f, args)| args.into_iter().fold(f, |f, x| apply(n(0), [f, x])));
+        prop_oneof![8 => call, 1 => inner.prop_map(|literal| apply(n(2), [literal]))]
+    });
+    let names = prop::sample::select(vec!["", "", "fib", "a", "x", "let", "add"]);
+    (names, 1u64..4, prop::collection::vec(terms.clone(), 0..3), terms).prop_map(|(name, arity, lets, body)| {
+        let body = lets.into_iter().fold(body, |body, value| apply(n(1), [value, body]));
+        Law(BigUint::from_bytes_le(name.as_bytes()), arity.into(), body.into())
+    })
+}
+
 /// Any values, data among them more often than chance would have it.
 pub(crate) fn trees() -> impl Strategy<Value = Tree> {
     let leaves = prop_oneof![
@@ -179,6 +194,8 @@ pub(crate) fn trees() -> impl Strategy<Value = Tree> {
         prop_oneof![
             inner.clone().prop_map(|content| Pin(content.into())),
             (nats(), nats(), inner.clone()).prop_map(|(name, arity, body)| Law(name, arity + 1u32, body.into())),
+            laws(inner.clone().boxed()),
+            laws(inner.clone().boxed()).prop_map(|law| Pin(law.into())),
             (inner.clone(), many.clone()).prop_map(|(head, args)| apply(head, args)),
             many.clone().prop_map(row),
             many.clone().prop_map(set),

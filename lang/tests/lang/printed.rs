@@ -75,7 +75,7 @@ fn shapes() {
  #{1 2}
  {97 "" 98 []}
  #(0 1)
- (law 'foo 2 1)
+ (fn foo (a _) a)
  (law 7 1 0)
  (law 0 4 0)]
 "#,
@@ -94,8 +94,8 @@ fn pins() {
     prints(
         "(def (twice f x) (f (f x))) (def (four x) (twice inc x)) [four add twice four]",
         "
-(def twice (pin (law 'twice 2 #(0 1 #(0 1 2)))))
-(def four (pin (law 'four 1 #(0 #(0 twice inc) 1))))
+(def (twice a b) (a (a b)))
+(def (four a) (twice inc a))
 [four add twice four]
 ",
     );
@@ -104,8 +104,53 @@ fn pins() {
         &Names::default(),
         200,
     );
-    assert_eq!(two.matches("(def f ").count(), 1);
+    assert_eq!(two.matches("(def (f _) f)").count(), 1);
     assert_eq!(two.matches("(def #pin{").count(), 2);
+}
+
+/// Laws are told as functions if they are what the functions are compiled to, and by their parts if not.
+#[test]
+fn laws() {
+    prints(
+        "(def (fib n) (if (lth n 2) n (add (fib (sub n 1)) (fib (sub n 2))))) (def (f x) (let (y (x 1) z (y z)) [y (z 2)])) [fib f]",
+        "
+(def (fib a)
+  (if (lth a 2) a (add (fib (sub a 1)) (fib (sub a 2)))))
+(def (f a) (let (b (a 1) c (b c)) [b (c 2)]))
+[fib f]
+",
+    );
+    let exact = [
+        "(fn (a _) a)",
+        "(fn f (a) (f a))",
+        "(fn (a) ((inc a) a))",
+        "(fn (a) [a 1 (a 2)])",
+        "(fn (a) (let (b (a c) c (b c)) (b c)))",
+        "(fn (_) ((law 0 3 0) 1 2))",
+        "(fn (a) (a (fn (a) (a a)) #(0 1) \"text\" [1 2]))",
+    ];
+    for text in exact {
+        let text = format!("{text}\n");
+        prints(&text, &text);
+    }
+    // What a definition would pin is defined by its parts.
+    let long =
+        "(law 0 1 #(0 #(0 #(0 #(0 #(0 #(0 #(0 #(0 #(0 #(0 #(0 #(0 #(0 #(0 1 1) 1) 1) 1) 1) 1) 1) 1) 1) 1) 1) 1) 1) 1))";
+    let twice = show(&read_back(&format!("[{long} [{long}]]"), &environment()), &Names::default(), 200);
+    assert_eq!(twice, format!("(def $1 {long})\n[$1 [$1]]\n"));
+    // A slot that is not there, no name for itself, a let that nothing uses, one that is a constant, a quote too many or too few.
+    for law in [
+        "(law 7 1 0)",
+        "(law 0 1 0)",
+        "(law 'let 1 #(0 0 1))",
+        "(law 0 1 #(1 #(0 1 1) 1))",
+        "(law 0 1 #(1 7 2))",
+        "(law 0 1 #(2 7))",
+        "(law 0 1 #(2 1 1))",
+    ] {
+        let shown = show(&read_back(law, &environment()), &Names::default(), 60);
+        assert!(law == "(law 0 1 0)" || shown.trim() == law, "{shown}");
+    }
 }
 
 /// What is large and there twice is written once, however it is held.

@@ -223,8 +223,9 @@ proptest! {
         }
         if let Ok(value) = read(&bytes) {
             let again = write(&value).unwrap();
-            prop_assert!(again.len() <= bytes.len());
-            prop_assert_eq!(read(&again).unwrap(), value);
+            let value_again = read(&again).unwrap();
+            prop_assert_eq!(write(&value_again).unwrap(), again);
+            prop_assert_eq!(value_again, value);
         }
     }
 

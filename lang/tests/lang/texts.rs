@@ -105,6 +105,9 @@ fn comments_keep_their_place() {
 fn what_is_left_out_is_not_read() {
     let forms = read("(a #_b c) #_ #_ d e f ; g").unwrap();
     assert_eq!(skeleton(&forms).join(" "), "List a end c end end f end");
+    // What is left out is nothing that a mark could be before; the layout once took it for that.
+    lays_out("#_ #_ a b '#_ c d", "#_a\n#_b\n#_c\n'd\n");
+    assert!(read("#_#_ a").is_err() && format("#_#_ a", 40).is_err());
 }
 
 /// Each thing that can be wrong, as a person sees it.
@@ -156,6 +159,17 @@ fn errors() {
     ];
     for (source, expected) in cases {
         assert_eq!(read(source).unwrap_err().render("t", source), expected);
+    }
+}
+
+/// A mark that ended within a character of two bytes was a panic when it was rendered; the fuzzer found it. Marks end where
+/// characters do.
+#[test]
+fn errors_at_long_characters() {
+    for source in ["#pin{κ}", "\"a\\κb\"", "#x\"κ\"", "1κ", "#κ", "\"κ", "κ)"] {
+        let error = read(source).unwrap_err();
+        assert!(source.is_char_boundary(error.span.end as usize), "{source}");
+        assert!(error.render("t", source).contains('^'));
     }
 }
 
