@@ -19,6 +19,7 @@ mod words;
 
 pub use environment::{CORE, Environment};
 pub use item::{Code, Item, compile};
+pub(crate) use lower::is_term;
 pub use run::{Host, Outcome, run};
 
 /// The names that begin a form of the language, and cannot be given to anything else.

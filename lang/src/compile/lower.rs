@@ -232,11 +232,17 @@ impl<'a> Frame<'a> {
         };
         let is_read_otherwise = match &value {
             Value::Nat(nat) => *nat <= Nat::word(self.slot_last),
-            Value::App(app) => matches!(app.head(), Value::Nat(head) if *head <= Nat::word(2)),
+            Value::App(app) => is_term(app.head(), app.args().len()),
             Value::Pin(_) | Value::Law(_) => false,
         };
         if is_read_otherwise { Value::app(Value::word(2), vec![value]) } else { value }
     }
+}
+
+/// Whether an application of this to so many arguments means something in a law's body.
+pub(crate) fn is_term(head: &Value, args: usize) -> bool {
+    let Value::Nat(head) = head else { return false };
+    matches!((head.to_word(), args), (Some(0 | 1), 2) | (Some(2), 1))
 }
 
 fn apply(function: Value, argument: Value) -> Value {

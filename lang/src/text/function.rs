@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use super::literal::{is_name, symbol_of};
 use super::print::Names;
 use super::unique::{PartId, Parts, Raw};
+use crate::compile::is_term;
 use crate::nat::Nat;
 
 /// A piece of text, or a part that is written in its place.
@@ -136,9 +137,8 @@ impl Body<'_> {
     fn is_quoted(&self, id: PartId) -> bool {
         match self.parts.raw(id) {
             Raw::Nat(nat) => *nat <= self.slot_last(),
-            Raw::App(parts) => parts
-                .first()
-                .is_some_and(|head| matches!(self.parts.raw(*head), Raw::Nat(head) if *head <= Nat::word(2))),
+            Raw::App([head, args @ ..]) => is_term(self.parts.sample(*head), args.len()),
+            Raw::App([]) => false,
             Raw::Law(..) | Raw::Pin => false,
         }
     }

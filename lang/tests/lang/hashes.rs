@@ -26,7 +26,7 @@ fn pin_of(tree: &Tree) -> PinHash {
     }
 }
 
-/// Pallas keeps the hashes of the functions that it has jets for. These five need no other function; their bodies were
+/// Pallas keeps the hashes of the functions that it has jets for. These need no other function, but for one; their bodies were
 /// compiled by hand from the one-line definitions in its library, which stand beside them.
 #[test]
 fn functions_that_pallas_has_on_record() {
@@ -48,6 +48,10 @@ fn functions_that_pallas_has_on_record() {
         ("_IsPin", 1, tag(1, 0, 0, 0), IS_PIN),
         // (_IsNat x) = 1 (_ & 0) (_ _ _ & 0) (_ _ & 0) (_ & 1) x
         ("_IsNat", 1, tag(0, 0, 0, 1), IS_NAT),
+        // (_ToNat x) = 2 0 3 x
+        ("_ToNat", 1, call(apply(n(2), [n(0), n(3)]), [n(1)]), TO_NAT),
+        // (_Dec x) = 2 0 id x, with (id x) = x pinned
+        ("_Dec", 1, call(apply(n(2), [n(0), Tree::Pin(named("id", 1, n(1)).into())]), [n(1)]), DEC),
     ];
     for (name, arity, body, hash) in recorded {
         assert_eq!(pin_of(&named(name, arity, body)).to_string(), hash, "{name}");
@@ -57,6 +61,8 @@ fn functions_that_pallas_has_on_record() {
 const FORCE: &str = "A7ZtnajpFHHJ29VVzZoZ4BENtqNio1LZcG7Pdc9nMFvf";
 const SEQ: &str = "7fPzp1b5QXpDDkvpt2oBGUm3w6eCPVKjDnUQ8i8w8mj5";
 const IF: &str = "CGWi51frV26N7KUBbso2WzBad8W2mbix6HaejVem5YaZ";
+const TO_NAT: &str = "HedgTAZEjCCShX97HZNsm4gGGWyxhRf9jepYzrtMR6RW";
+const DEC: &str = "CQono44WNJmmGYhDL1zTmF38VwyZ2oUbhbeZxnyXcVhg";
 const IS_PIN: &str = "9yKhatzX3nmiaJuvt9k4vC15TFpfLrdAJgBYAHbsNNLR";
 const IS_NAT: &str = "UUg4gA355ySzHkLR9uyNbH667o6b4NkAv4rQ3pwJYqj";
 

@@ -146,7 +146,7 @@ fn laws() {
         "(law 0 1 #(1 #(0 1 1) 1))",
         "(law 0 1 #(1 7 2))",
         "(law 0 1 #(2 7))",
-        "(law 0 1 #(2 1 1))",
+        "(law 0 1 #(2 #(0 1)))",
     ] {
         let shown = show(&read_back(law, &environment()), &Names::default(), 60);
         assert!(law == "(law 0 1 0)" || shown.trim() == law, "{shown}");
