@@ -1,0 +1,15 @@
+//! What the language crate promises, seen from outside it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+
+mod common;
+mod reference;
+
+mod fuzzed;
+mod hashes;
+mod printed;
+mod programs;
+mod random_programs;
+mod seeds;
+mod texts;
+mod values;
