@@ -207,6 +207,25 @@ impl Value {
         found
     }
 
+    /// Whether it has fewer parts than so many, outside pins, shared ones counted once.
+    pub(crate) fn has_fewer_parts(&self, count: usize) -> bool {
+        let mut walk = Walk::of(self);
+        for _ in 0..count {
+            match walk.next() {
+                None => return true,
+                Some(Self::Law(law)) => walk.push(&law.body),
+                // They all have to be waiting to be counted.
+                Some(Self::App(app)) if app.args.len() >= count => return false,
+                Some(Self::App(app)) => {
+                    walk.push(&app.head);
+                    app.args.iter().for_each(|arg| walk.push(arg));
+                }
+                Some(Self::Nat(_) | Self::Pin(_)) => {}
+            }
+        }
+        false
+    }
+
     /// Where it is in memory, if it is and others may point there, too.
     pub(crate) fn shared_at(&self) -> Option<usize> {
         let (count, at) = match self {

@@ -15,6 +15,8 @@ pub(super) type ExpressionId = usize;
 pub(super) struct Function {
     pub(super) name: Nat,
     pub(super) parent: Option<FunctionId>,
+    /// What it calls itself. The first one has no such thing.
+    pub(super) itself: Option<VariableId>,
     /// How many functions it is in.
     pub(super) depth: usize,
     /// Variables of functions around it that it uses, which become its first parameters.
@@ -32,7 +34,7 @@ pub(super) struct Variable {
     pub(super) kind: VariableKind,
     /// How many arguments it takes, if it is known to be a function.
     pub(super) arity: Option<usize>,
-    pub(super) is_used: bool,
+    pub(super) uses: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +91,7 @@ impl Program {
     }
 
     pub(super) fn variable(&mut self, owner: FunctionId, kind: VariableKind, arity: Option<usize>) -> VariableId {
-        self.variables.push(Variable { owner, kind, arity, is_used: false });
+        self.variables.push(Variable { owner, kind, arity, uses: 0 });
         self.variables.len() - 1
     }
 
@@ -102,7 +104,7 @@ impl Program {
 
     /// A use of a variable in a function: every function between it and the variable's own gets it as an argument.
     pub(super) fn use_in(&mut self, function: FunctionId, variable: VariableId) {
-        self.variables[variable].is_used = true;
+        self.variables[variable].uses += 1;
         let owner = self.variables[variable].owner;
         let mut at = function;
         while at != owner {

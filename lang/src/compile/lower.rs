@@ -44,6 +44,18 @@ pub(super) fn is_function(program: &Program) -> bool {
     matches!(program.expressions[body].meaning, Meaning::Function(id) if program.functions[id].free.is_empty())
 }
 
+/// What a let is.
+#[derive(Debug, Clone, Copy)]
+enum Let {
+    Expression(ExpressionId),
+    /// The function itself, given what it uses around it.
+    Itself,
+}
+
+/// A function that calls itself gives itself all that it uses around it, in each call. If this would make for more terms than
+/// this, it does so once.
+const REPEATED_MAX: usize = 1000;
+
 /// A function with the places of its variables.
 struct Frame<'a> {
     program: &'a Program,
@@ -52,7 +64,7 @@ struct Frame<'a> {
     /// Those of the functions in it.
     laws: &'a [Option<Value>],
     slots: HashMap<VariableId, u64>,
-    lets: Vec<(VariableId, ExpressionId)>,
+    lets: Vec<(VariableId, Let)>,
     slot_last: u64,
 }
 
@@ -62,12 +74,15 @@ impl<'a> Frame<'a> {
         let mut frame = Self { program, function, id, laws, slots: HashMap::new(), lets: Vec::new(), slot_last: 0 };
         // What is known needs no place, and neither does what nothing uses.
         frame.lets = (function.lets.iter())
-            .filter(|variable| program.variables[**variable].is_used && frame.constant(**variable).is_none())
+            .filter(|variable| program.variables[**variable].uses > 0 && frame.constant(**variable).is_none())
             .filter_map(|variable| match program.variables[*variable].kind {
-                VariableKind::Let(value) => Some((*variable, value?)),
+                VariableKind::Let(value) => Some((*variable, Let::Expression(value?))),
                 VariableKind::Parameter | VariableKind::Itself => None,
             })
             .collect();
+        let is_repeated =
+            |itself: &VariableId| program.variables[*itself].uses.saturating_mul(function.free.len()) > REPEATED_MAX;
+        frame.lets.extend(function.itself.filter(is_repeated).map(|itself| (itself, Let::Itself)));
         let variables = function.free.iter().chain(&function.parameters).copied();
         frame.slots = variables.chain(frame.lets.iter().map(|(variable, _)| *variable)).zip(1..).collect();
         frame.slot_last = (function.free.len() + function.parameters.len() + frame.lets.len()) as u64;
@@ -96,7 +111,10 @@ impl<'a> Frame<'a> {
         }
         let mut term = self.term(body);
         for (_, value) in self.lets.iter().rev() {
-            let value = self.expression(*value)?;
+            let value = match value {
+                Let::Expression(value) => self.expression(*value)?,
+                Let::Itself => self.itself(),
+            };
             term = Value::app(Value::word(1), vec![self.term(value), term]);
         }
         Ok(Lowered::Term(term))
@@ -139,9 +157,13 @@ impl<'a> Frame<'a> {
         }
         match self.slots.get(&variable) {
             Some(slot) => Lowered::Term(Value::word(*slot)),
-            // The function itself, as others call it: without what it uses around it.
-            None => Lowered::Term(self.applied(Value::word(0), &self.function.free)),
+            None => self.itself(),
         }
+    }
+
+    /// The function itself, as others call it: without what it uses around it.
+    fn itself(&self) -> Lowered {
+        Lowered::Term(self.applied(Value::word(0), &self.function.free))
     }
 
     /// A function in this one, given what it uses of it.

@@ -73,6 +73,7 @@ impl<'a> Resolver<'a> {
         program.functions.push(Function {
             name: Nat::ZERO,
             parent: None,
+            itself: None,
             depth: 0,
             free: Vec::new(),
             is_free: HashSet::new(),

@@ -65,6 +65,7 @@ impl<'a> Resolver<'a> {
         self.program.functions.push(Function {
             name: name.map_or(Nat::ZERO, Nat::symbol),
             parent: Some(self.current),
+            itself: Some(itself),
             depth,
             free: Vec::new(),
             is_free: HashSet::new(),

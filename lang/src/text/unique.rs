@@ -113,7 +113,7 @@ impl<'a> Parts<'a> {
     }
 
     /// A value that is this part.
-    pub(super) fn sample(&self, id: PartId) -> &Value {
+    pub(super) fn sample(&self, id: PartId) -> &'a Value {
         self.samples[id]
     }
 

@@ -10,6 +10,7 @@ mod fuzzed;
 mod hashes;
 mod printed;
 mod programs;
+mod random_programs;
 mod seeds;
 mod texts;
 mod values;

@@ -196,7 +196,8 @@ fn deep_and_wide() {
 fn what_is_left_out_is_marked() {
     let cases = [
         ("[1 [2 [3 [4]]]]", "[1 [2 …]]"),
-        ("(law 'f 1 #(0 #(0 1 2) 3))", "(law 'f 1 #(0 … 3))"),
+        ("(law 7 1 #(0 #(0 1 2) 3))", "(law 7 1 #(0 … 3))"),
+        ("[(fn f (a) (a [1 [2]])) [[1]]]", "[(fn f (a) (a …)) […]]"),
         ("{'a {'b {'c 1}}}", "{97 {98 …}}"),
     ];
     for (source, expected) in cases {

@@ -62,7 +62,15 @@ fn functions() {
         (def (even n) (let (e (fn (n) (if n (o (sub n 1)) 1)) o (fn (n) (if n (e (sub n 1)) 0))) (e n)))
         (assert-eq [(even 10) (even 7)] [1 0])
         (assert-eq ((fn (fib) fib) 3) 3)
-        ",
+        ; with so much around it that it is given that once
+        (def (wide a b c d e f g h i j k l m n o p)
+          (let (go (fn (x) (if x [MANY (go (sub x 1)) CALLS] 0))) (idx 1 (go 2))))
+        (assert-eq (wide 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16) 16)
+        "
+        .replace("MANY", "a b c d e f g h i j k l m n o p")
+        .replace("idx 1", "idx 15")
+        .replace("CALLS", &"(go 0) ".repeat(100))
+        .as_str(),
     );
 }
 
@@ -256,6 +264,10 @@ fn deep_programs() {
     let error = compiles(&nested("(fn (x) ", "x", ")", 1000)).unwrap_err();
     assert_eq!(error.to_string(), "functions are nested too deeply here");
     assert!(compiles(&nested("(fn (x) ", "x", ")", 250)).is_ok());
+    // A function that calls itself many times and uses much around it.
+    let names: String = (0..5000).map(|index| format!("a{index} ")).collect();
+    let calls = "(go x) ".repeat(5000);
+    assert!(compiles(&format!("(fn ({names}) (fn go (x) [{names} {calls}]))")).is_ok());
     // Many variables of one function used in another.
     let names: String = (0..20_000).map(|index| format!("a{index} ")).collect();
     assert!(compiles(&format!("(fn ({names}) (fn (x) [{names}]))")).is_ok());

@@ -357,6 +357,22 @@ fn a_million_levels() {
     assert_eq!(read(&write(&pins).unwrap()).unwrap(), pins);
 }
 
+/// A pin of `(0 <7>)`, as a file and as a pod.
+#[test]
+fn a_pin_by_hand() {
+    let Ok(Value::Pin(seven)) = Value::pin(Value::word(7)) else { panic!("a pin") };
+    let Ok(Value::Pin(pin)) = Value::pin(app(0, &[Value::Pin(seven.clone())])) else { panic!("a pin") };
+    // One hole, one number, one fragment. The table is the hole and 0: `0 1`, `0 0`.
+    let germ = [header([1, 0, 0, 1, 1]), vec![0, 0b0010, 0, 0, 0, 0, 0, 0]].concat();
+    let file = [words(&[1]), seven.hash().as_bytes().to_vec(), germ.clone()].concat();
+    assert_eq!(write_pin_file(&pin).unwrap(), file);
+
+    let entry = |germ: &[u8], refs: Vec<Value>| Value::row(vec![Value::bar(germ), Value::row(refs)]);
+    let entries = vec![entry(&write(&Value::word(7)).unwrap(), vec![]), entry(&germ, vec![Value::word(0)])];
+    let pod = Value::row(vec![Value::bar(pin.hash().as_bytes()), Value::row(entries)]);
+    assert_eq!(write_pod(&pin).unwrap(), [b"SEEDPOD:".to_vec(), write(&pod).unwrap()].concat());
+}
+
 /// Pods that are none.
 #[test]
 fn pods_refused() {
