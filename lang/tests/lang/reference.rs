@@ -1,12 +1,25 @@
 //! The rules of evaluation, as directly as they can be told: by recursion, without regard for time or depth. A few laws of
 //! known names are done here and not by their bodies, as a machine may do them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use lang::compile::{Environment, Host};
+use lang::compile::{Environment, Host, Outcome};
 use lang::{Nat, Value};
 use num_bigint::BigUint;
+
+thread_local! {
+    static NATIVELY: Cell<Natively> = const { Cell::new(Natively::All) };
+}
+
+/// Which laws of known names are not run by their bodies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Natively {
+    None,
+    /// Those of the base library's `numbers`. By the rules alone a number takes as many steps as it says.
+    Numbers,
+    All,
+}
 
 type Node = Rc<RefCell<Graph>>;
 
@@ -75,7 +88,14 @@ fn force(at: &Node) -> Result<Value, String> {
 fn step(head: &Value, args: &[Node]) -> Result<Node, String> {
     let number = match head {
         Value::Pin(pin) => match pin.content() {
-            Value::Law(law) => return native(law, args).unwrap_or_else(|| Ok(run(head, law, args))),
+            Value::Law(law) => {
+                let native = match NATIVELY.get() {
+                    Natively::None => None,
+                    Natively::Numbers => numbers(law, args),
+                    Natively::All => native(law, args),
+                };
+                return native.unwrap_or_else(|| Ok(run(head, law, args)));
+            }
             other => return Ok(args.iter().fold(of(other), |f, x| apply(f, x.clone()))),
         },
         Value::Law(law) => return Ok(run(head, law, args)),
@@ -189,6 +209,35 @@ fn native(law: &lang::value::Law, args: &[Node]) -> Option<Result<Node, String>>
     })))
 }
 
+fn numbers(law: &lang::value::Law, args: &[Node]) -> Option<Result<Node, String>> {
+    let is = |name: &str| *law.name() == Nat::symbol(name);
+    let known = ["add", "sub", "mul", "lth", "inc", "dec", "div", "mod", "bex", "lsh", "rsh", "met"];
+    let name = known.iter().find(|name| is(name))?;
+    let big = |at: usize| args.get(at).map_or(Ok::<_, String>(BigUint::ZERO), |arg| Ok(nat(arg)?.to_big()));
+    let run = || -> Result<Node, String> {
+        let (a, b) = (big(0)?, big(1)?);
+        let places = |n: &BigUint| u64::try_from(n).map_err(|_| "too many places".to_owned());
+        Ok(of(&Value::Nat(Nat::from(match *name {
+            "add" => a + b,
+            "sub" if a > b => a - b,
+            "sub" => BigUint::ZERO,
+            "mul" => a * b,
+            "lth" => BigUint::from(u8::from(a < b)),
+            "inc" => a + 1u32,
+            "dec" if a == BigUint::ZERO => a,
+            "dec" => a - 1u32,
+            "div" | "mod" if b == BigUint::ZERO => b,
+            "div" => a / b,
+            "mod" => a % b,
+            "bex" => BigUint::from(1u32) << places(&a)?,
+            "lsh" => a << places(&b)?,
+            "rsh" => a >> places(&b)?,
+            _ => BigUint::from(a.bits()),
+        }))))
+    };
+    Some(run())
+}
+
 /// Those that look at a row and not into its elements.
 fn row(name: &str, args: &[Node]) -> Result<Node, String> {
     let (head, mut elements) = eval(&args[args.len() - 1])?;
@@ -233,5 +282,31 @@ impl Host for Reference {
             "pair" => Ok(vec![("first".to_owned(), Value::word(1)), ("second".to_owned(), Value::word(2))]),
             _ => Err("there is no such file".to_owned()),
         }
+    }
+}
+
+/// Evaluates by the rules and what is said to be native; files are those of the base library.
+pub(crate) struct Base(pub(crate) Natively);
+
+impl Base {
+    /// What a file of the base library defines, and how many assertions held.
+    pub(crate) fn file(&mut self, name: &str) -> Outcome {
+        let path = format!("{}/base/{name}.abide", env!("CARGO_MANIFEST_DIR"));
+        let source = std::fs::read_to_string(path).unwrap();
+        let outcome = lang::compile::run(&source, &mut Environment::default(), self);
+        outcome.unwrap_or_else(|error| panic!("{}", error.render(name, &source)))
+    }
+}
+
+impl Host for Base {
+    fn evaluate(&mut self, redex: Value) -> Result<Value, String> {
+        NATIVELY.set(self.0);
+        let value = force(&of(&redex));
+        NATIVELY.set(Natively::All);
+        value
+    }
+
+    fn import(&mut self, file: &str) -> Result<Vec<(String, Value)>, String> {
+        Ok(self.file(file).definitions)
     }
 }
