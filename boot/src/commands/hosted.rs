@@ -69,8 +69,9 @@ pub(crate) struct Hosted {
 }
 
 impl Hosted {
-    /// Recovers a machine and sets it in motion. Others can wait for it meanwhile, and are told if that fails.
-    pub(crate) fn begin(host: Host, machine: Machine, options: Options) -> Result<Self, Failure> {
+    /// Recovers a machine and sets it in motion. Others can wait for it meanwhile, and are told if that fails. Everything that is stored is checked in
+    /// the background, so many MiB a second, for as long as it runs.
+    pub(crate) fn begin(host: Host, machine: Machine, options: Options, mib_per_s: u64) -> Result<Self, Failure> {
         let path = machine.folder().path().to_owned();
         let folder = Folder::open(&path).map_err(|error| Failure::Machine(error.into()))?;
         let progress = Progress::of(format!("starting {}", path.display()));
@@ -82,9 +83,11 @@ impl Hosted {
             Ok(running) => {
                 if let Some(service) = &service {
                     let (tracker, why) = session::tracker()?;
-                    service.up(tracker.to_string(), why);
+                    service.up(tracker.to_string(), why, mib_per_s);
                 }
-                Ok(Self { path, running, service, scrubber: None, host })
+                let tell = service.as_ref().map_or_else(|| Box::new(|_| ()) as Box<_>, Service::scrub_teller);
+                let scrubber = Scrubber::begin(host.runtime.handle(), &path, mib_per_s, tell);
+                Ok(Self { path, running, service, scrubber, host })
             }
             Err(failure) => {
                 if let Some(service) = service {
@@ -110,12 +113,6 @@ impl Hosted {
                 done = work => Some(done),
             }
         })
-    }
-
-    /// Has everything that is stored checked in the background, so fast, for as long as the machine runs.
-    pub(crate) fn scrub(&mut self, mib_per_s: u64) {
-        let tell = self.service.as_ref().map_or_else(|| Box::new(|_| ()) as Box<_>, Service::scrub_teller);
-        self.scrubber = Scrubber::begin(self.host.runtime.handle(), &self.path, mib_per_s, tell);
     }
 
     /// Runs until this process is asked to end, or the machine ends by itself.

@@ -356,14 +356,19 @@ fn tell(args: &Repair, survey: &Survey, made: &Made) -> Result<ExitCode, Failure
         return Ok(code);
     }
     let machine = args.machine.display();
-    let stands = format!("at seq {}, root {:x}", last(made.end.end), made.end.root);
+    // A log that begins anew counts anew.
+    let (stands, would) = match made.kept {
+        Kept::History => ("stands", "stand"),
+        Kept::State => ("is what it was", "be what it was"),
+    };
+    let at = format!("at seq {}, root {:x}", last(made.end.end), made.end.root);
     match args.dry_run {
         true => {
             let standing = Standing::told(survey, &args.machine);
             standing.lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
-            writeln!(out, "{machine} would stand {stands}")?;
+            writeln!(out, "{machine} would {would} {at}")?;
         }
-        false => writeln!(out, "{machine} is repaired and verified; it stands {stands}")?,
+        false => writeln!(out, "{machine} is repaired and verified; it {stands} {at}")?,
     }
     if let Some(span) = lost {
         writeln!(out, "lost: {span}, which had been acknowledged")?;
@@ -385,6 +390,10 @@ fn tell(args: &Repair, survey: &Survey, made: &Made) -> Result<ExitCode, Failure
     }
     if let Some(damaged) = &made.damaged {
         writeln!(out, "the damaged machine is kept as {}", damaged.display())?;
+        if !is_lossless {
+            let again = format!("abide repair {} --from OTHER", damaged.display());
+            say(&format!("hint: with another copy of it, {again} may save more"));
+        }
     }
     Ok(code)
 }

@@ -61,7 +61,6 @@ impl Scrubber {
             return None;
         }
         let known = Scrubbing { mib_per_s, ..Scrubbing::default() };
-        tell(known.clone());
         let state = Mutex::new(State { known, ..State::default() });
         let shared = Arc::new(Shared { machine: machine.to_owned(), mib_per_s, tell, state });
         let begun = Arc::clone(&shared);

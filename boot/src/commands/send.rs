@@ -168,7 +168,7 @@ impl Line {
     }
 
     fn own(machine: Machine) -> Result<Self, Failure> {
-        Ok(Self::Own(Hosted::begin(Host::new()?, machine, session::options(None, Target::Stderr)?)?))
+        Ok(Self::Own(Hosted::begin(Host::new()?, machine, session::options(None, Target::Stderr)?, 0)?))
     }
 
     /// A line to the process that runs a machine, if it listens; waits while it is starting.

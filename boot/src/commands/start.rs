@@ -24,10 +24,9 @@ pub(crate) fn start(machine: Machine, flags: RunFlags) -> Result<ExitCode, Failu
 fn run_until_interrupted(host: Host, machine: Machine, flags: RunFlags) -> Result<ExitCode, Failure> {
     let shown = machine.folder().path().display().to_string();
     let seq = last(machine.branch().end);
-    let mut hosted = Hosted::begin(host, machine, session::options(Some(flags), Target::Stdout)?)?;
+    let hosted = Hosted::begin(host, machine, session::options(Some(flags), Target::Stdout)?, flags.scrub)?;
     if is_watched() {
         say(&format!("{shown} runs at seq {seq}; stop it with ^C; talk to it with: abide send {shown} ..."));
     }
-    hosted.scrub(flags.scrub);
     session::code(hosted.run()?)
 }

@@ -45,9 +45,9 @@ impl Service {
         Ok(Self { phase: Arc::new(phase), task: tokio::spawn(serve(listener, handle, told)) })
     }
 
-    /// The machine is up: messages are taken from here on.
-    pub fn up(&self, tracker: String, why: String) {
-        self.phase.send_replace(Phase::Up { tracker, why, scrub: Scrubbing::default() });
+    /// The machine is up: messages are taken from here on, and what is stored is checked at this pace.
+    pub fn up(&self, tracker: String, why: String, mib_per_s: u64) {
+        self.phase.send_replace(Phase::Up { tracker, why, scrub: Scrubbing { mib_per_s, ..Scrubbing::default() } });
     }
 
     /// What tells clients that come later how the machine's background check stands.

@@ -8,11 +8,15 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use persist::folder::Lock;
 use tempfile::TempDir;
 
 use super::Harm;
-use crate::abide::{Answer, Life, Ran, abide, boot, copy_folder, example, fast_counter, finish, place_in_memory};
+use crate::abide::{
+    Answer, Life, PATIENCE, Ran, abide, boot, copy_folder, example, fast_counter, finish, place_in_memory,
+};
 
 /// One command of a life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -352,6 +356,7 @@ impl Played {
             }
             Scene::Count => return self.counts_on(&machine),
             Scene::Repair => {
+                wait_until_free(&machine)?;
                 let _ = expect_ok(scene.args(place))?;
                 self.keeps_the_damaged(place)?;
             }
@@ -403,6 +408,18 @@ impl Played {
             Err(_) => Err(Harm::Wrong(format!("a counter answers {answer:?}"))),
         }
     }
+}
+
+/// Waits until nobody has a machine: a process that was killed while it was starting another has lent it its lock until that is another program.
+fn wait_until_free(machine: &Path) -> Result<(), Harm> {
+    let begun = Instant::now();
+    while let Ok(Some(holder)) = Lock::holder(machine) {
+        if begun.elapsed() > PATIENCE {
+            return Err(Harm::Wrong(format!("{} is held by {holder}, which was killed", machine.display())));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// Every byte checked, every record executed again.
