@@ -44,6 +44,8 @@ pub enum Command {
     Repair(Repair),
     /// Copy a machine, stopped or running, as of one moment.
     Copy(Copy),
+    /// Lay out texts of the language as everybody does.
+    Fmt(Fmt),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -79,6 +81,7 @@ impl Command {
             Self::Show(show) => Some(show.point().0),
             Self::Boot(_)
             | Self::Repair(_)
+            | Self::Fmt(_)
             | Self::Completions { .. }
             | Self::Man
             | Self::Reference
@@ -103,6 +106,7 @@ impl Command {
             Self::Scrub(_)
             | Self::Start(_)
             | Self::Repl(_)
+            | Self::Fmt(_)
             | Self::Completions { .. }
             | Self::Man
             | Self::Reference
@@ -222,6 +226,20 @@ pub struct Save {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `abide fmt`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  abide fmt counter.abide\n  abide fmt --check *.abide    exit code 1 if a file is laid out otherwise\n\nThe names of files that change, or would, are printed. What a text means does not change, and comments stay."
+)]
+pub struct Fmt {
+    /// The files; - lays out standard input, to standard output.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Change nothing.
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `abide show`

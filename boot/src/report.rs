@@ -27,6 +27,8 @@ use crate::driver::RunError;
 use crate::shown::JSON_VERSION;
 use crate::terminal::say;
 
+/// The exit code of most failures.
+pub const FAILED: u8 = 1;
 /// The exit code of a command that means nothing.
 pub const USAGE: u8 = 2;
 /// The exit code of a machine that is damaged or diverges.
@@ -70,6 +72,12 @@ pub enum Failure {
         path: PathBuf,
         /// Where and why.
         source: wat::Error,
+    },
+    /// Text that is not of the language.
+    #[error("{}", rendered.trim_end())]
+    Text {
+        /// What is wrong with it, where, and what to write.
+        rendered: String,
     },
     /// A file that is nothing a machine can start from.
     #[error("{} is neither a seed nor a WebAssembly module", path.display())]
@@ -297,7 +305,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             // What cannot be used is the seed: input, and not a machine that is damaged.
-            Self::Boot { source, .. } if source.is_damage() => 1,
+            Self::Boot { source, .. } if source.is_damage() => FAILED,
             Self::Boot { source, .. } => source.exit_code(),
             Self::Halted(_) => HALTED,
             Self::ChildDied { .. } | Self::Unrepairable { .. } | Self::NotWhole { .. } => INTEGRITY,
@@ -305,7 +313,7 @@ impl Failure {
             Self::NotStarted { source, .. } => source.exit,
             Self::Environment { .. } => USAGE,
             _ if self.is_damage() => INTEGRITY,
-            _ => 1,
+            _ => FAILED,
         }
     }
 

@@ -17,6 +17,8 @@ mod copies;
 mod damage;
 #[path = "whole/engines.rs"]
 mod engines;
+#[path = "whole/formatting.rs"]
+mod formatting;
 #[path = "whole/kills.rs"]
 mod kills;
 #[path = "whole/power_cuts.rs"]
