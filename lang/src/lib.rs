@@ -12,6 +12,7 @@ pub mod hash;
 pub mod seedfile;
 
 pub mod compile;
+pub mod eval;
 pub mod text;
 
 pub use hash::PinHash;

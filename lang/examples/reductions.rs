@@ -1,0 +1,116 @@
+//! How many reductions a second: `cargo run --release -p lang --example reductions [NAME]`.
+//!
+//! A reduction is a law's body entered, or a jet. Programs are in the notation of the evaluator's tests.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement for people")]
+
+#[path = "../tests/eval/reader.rs"]
+mod reader;
+
+use std::time::Instant;
+
+use lang::Value;
+use lang::eval::{Depth, JetTable, Limits, Machine, Progress};
+use reader::{LAWS, Library};
+
+const MORE: &str = r#"
+    err x = (9 x)
+    idx i r = (err i)
+    get r i = (err i)
+    put i v r = (err i)
+    len r = (err r)
+    switch i e r = (err i)
+    tabIns k v t = (err k)
+    tabIdx k t = (err k)
+    tabSing k v = (err k)
+    weld a b = (err a)
+    barweld a b = (err a)
+
+    fib n = (if (lth n 2) n (add (fib (sub n 1)) (fib (sub n 2))))
+
+    loop n acc = (if n (loop (sub n 1) (add acc n)) acc)
+
+    tak x y z = (if (lth y x) (tak (tak (sub x 1) y z) (tak (sub y 1) z x) (tak (sub z 1) x y)) z)
+
+    foldl f z l = (ifz l z (foldl f (f z (idx 0 l)) (idx 1 l)))
+    foldr f z l = (ifz l z (f (idx 0 l) (foldr f z (idx 1 l))))
+    lmap f l = (ifz l 0 [(f (idx 0 l)) (lmap f (idx 1 l))])
+    filter f l = (ifz l 0 (filter2 filter f (idx 0 l) (idx 1 l)))
+    range a b = (if (lth a b) [a (range (add a 1) b)] 0)
+    llen l = (foldl k1inc 0 l)
+    suml l = (foldl add 0 l)
+
+    nodiv p x = (mod x p)
+    sieve l = (ifz l 0 [(idx 0 l) (sieve (filter (nodiv (idx 0 l)) (idx 1 l)))])
+    primes n = (suml (sieve (range 2 n)))
+
+    safe q d qs = (ifz qs 1 (if (eql q (idx 0 qs)) 0 (if (eql (add q d) (idx 0 qs)) 0 (if (eql q (add d (idx 0 qs))) 0 (safe q (add d 1) (idx 1 qs))))))
+    place f n k qs i acc = (if (lth i n) (place f n k qs (add i 1) (if (safe i 1 qs) (add acc (f n (sub k 1) [i qs])) acc)) acc)
+    queens n k qs = (ifz k 1 (place queens n k qs 0 0))
+    nqueens n = (queens n n 0)
+
+    append a b = (ifz a b [(idx 0 a) (append (idx 1 a) b)])
+    qsort l = (ifz l 0 (append (qsort (filter (gth (idx 0 l)) (idx 1 l))) [(idx 0 l) (qsort (filter (lte (idx 0 l)) (idx 1 l)))]))
+    rand n s = (let t (mod (add (mul s 1103515245) 12345) 2147483648) (ifz n 0 [t (rand (sub n 1) t)]))
+    sortit n = (suml (qsort (rand n 42)))
+
+    fill n s t = (let k (mod (add (mul s 1103515245) 12345) 2147483648) (ifz n t (fill (sub n 1) k (tabIns k n t))))
+    look n s acc t = (let k (mod (add (mul s 1103515245) 12345) 2147483648) (ifz n acc (look (sub n 1) k (add acc (tabIdx k t)) t)))
+    maps n = (let t (fill n 42 (tabSing 0 0)) (look n 42 0 t))
+
+    fact n = (ifz n 1 (mul n (fact (sub n 1))))
+    facts n = (met (fact n))
+    text n b = (ifz n b (text (sub n 1) (barweld b "abc")))
+"#;
+
+fn main() {
+    let wanted = std::env::args().nth(1);
+    let mut library = Library::default();
+    let order = "k1inc a x = (add a 1)\n filter2 f p h t = (if (p h) [h (f p t)] (f p t))\n met n = (3 n)";
+    library.define(LAWS).define(order).define(MORE);
+    let programs: [(&str, &[u64]); 10] = [
+        ("fib", &[30]),
+        ("loop", &[10_000_000, 0]),
+        ("tak", &[24, 16, 8]),
+        ("primes", &[8000]),
+        ("nqueens", &[9]),
+        ("sortit", &[100_000]),
+        ("maps", &[1_000_000]),
+        ("facts", &[3000]),
+        ("text", &[3000]),
+        ("suml", &[0]),
+    ];
+    for (name, args) in programs {
+        if wanted.as_ref().is_some_and(|wanted| wanted != name) || name == "suml" {
+            continue;
+        }
+        let mut table = JetTable::default();
+        let names: Vec<&str> = table.names().map(|(name, _)| name).collect();
+        for name in names {
+            if let Some(Value::Pin(pin)) = library.defined.get(name) {
+                table.bind(name, pin.hash());
+            }
+        }
+        let mut args: Vec<Value> = args.iter().copied().map(Value::word).collect();
+        if name == "text" {
+            args.push(Value::bar(b""));
+        }
+        let value = Value::app(library.get(name), args);
+        let mut machine = Machine::new(Limits::default(), table).unwrap();
+        let root = machine.load(&value);
+        machine.start(root, Depth::Normal);
+        let start = Instant::now();
+        let progress = machine.run(u64::MAX);
+        let seconds = start.elapsed().as_secs_f64();
+        let Progress::Done(root) = progress else { panic!("{name}: {progress:?}") };
+        let usage = machine.usage();
+        println!(
+            "{name:8} {:7.1} M reductions/s {seconds:7.3} s {:>11} reductions, {:>9} words old, collections {:?}, {:?}",
+            usage.steps as f64 / seconds / 1e6,
+            usage.steps,
+            usage.heap_words,
+            usage.collections,
+            machine.read(root).unwrap(),
+        );
+    }
+}

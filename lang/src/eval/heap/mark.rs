@@ -1,0 +1,157 @@
+//! Marking what is alive in old space, a slice at a time.
+//!
+//! What was reachable when a cycle began, when the nursery was empty, is marked in the end: whoever drops the last way to something
+//! (something begins to be evaluated, and forgets what it captured) marks that first. What is new is marked when it is promoted.
+//! So a cycle ends when there is nothing left to look at, and the stack is looked at once.
+
+use super::Heap;
+use super::old::{BLOCK, MARKS};
+use crate::eval::word::{at, is_imm, len};
+
+/// How many values of an object are looked at in one go.
+const CHUNK: usize = 512;
+const CHUNK_SHIFT: u32 = 40;
+/// A cycle begins when as many words were promoted as half of what was alive, but at least so many.
+const CYCLE_LEAST: usize = 128 << 10;
+/// Words to look at for each word promoted since, and at least, at each minor collection.
+const RATE: usize = 4;
+const SLICE_LEAST: usize = 64 << 10;
+
+#[derive(Default)]
+pub(super) struct Marking {
+    pub(super) on: bool,
+    pub(super) cycle: u32,
+    /// Objects whose values are to be looked at, from which chunk on.
+    todo: Vec<u64>,
+    /// Words promoted since the last slice, and since the last cycle's end.
+    pub(super) owed: usize,
+    since: usize,
+    /// How many words were found alive: in this cycle so far, in the last one.
+    found: usize,
+    alive: usize,
+}
+
+impl Heap {
+    pub(super) fn is_marked(&self, index: usize) -> bool {
+        let block = self.blocks.of(index);
+        let bit = index - self.blocks.start(block);
+        self.blocks.cycle[block] == self.marking.cycle
+            && self.blocks.marks[block * MARKS + bit / 64] >> (bit % 64) & 1 == 1
+    }
+
+    /// Marks an object. Returns whether it was not.
+    fn mark(&mut self, index: usize) -> bool {
+        let block = self.blocks.of(index);
+        let bit = index - self.blocks.start(block);
+        if self.blocks.cycle[block] != self.marking.cycle {
+            self.blocks.cycle[block] = self.marking.cycle;
+            self.blocks.live[block] = 0;
+            self.blocks.marks[block * MARKS..(block + 1) * MARKS].fill(0);
+        }
+        let word = &mut self.blocks.marks[block * MARKS + bit / 64];
+        if *word >> (bit % 64) & 1 == 1 {
+            return false;
+        }
+        *word |= 1 << (bit % 64);
+        true
+    }
+
+    fn count(&mut self, index: usize, words: usize) {
+        let block = self.blocks.of(index);
+        self.blocks.live[block] = (self.blocks.live[block] as usize + words.min(BLOCK)).min(BLOCK) as u16;
+        self.marking.found += words;
+    }
+
+    pub(super) fn mark_new(&mut self, index: usize, words: usize) {
+        if self.mark(index) {
+            self.count(index, words);
+        }
+    }
+
+    /// Marks what a value refers to, if that is old, and has it looked at.
+    pub(super) fn shade(&mut self, value: u64) {
+        if is_imm(value) {
+            return;
+        }
+        let index = at(value);
+        if self.is_old(index) && self.mark(index) {
+            self.count(index, len(self.mem[index]) + 1);
+            self.marking.todo.push(index as u64);
+        }
+    }
+
+    /// Marks what an object refers to.
+    #[cold]
+    pub(super) fn shade_parts(&mut self, index: usize) {
+        for part in self.values(index) {
+            self.shade(self.mem[part]);
+        }
+    }
+
+    /// Begins a cycle. The nursery is empty.
+    fn begin(&mut self, roots: &[&[u64]]) {
+        self.marking.on = true;
+        self.marking.cycle += 1;
+        self.marking.found = 0;
+        for root in roots.iter().copied().flatten() {
+            self.shade(*root);
+        }
+    }
+
+    /// Looks at so many words, and ends the cycle if that was all.
+    fn advance(&mut self, words: usize) {
+        let mut left = words;
+        while let Some(entry) = self.marking.todo.pop() {
+            let index = (entry & ((1 << CHUNK_SHIFT) - 1)) as usize;
+            let chunk = (entry >> CHUNK_SHIFT) as usize;
+            let values = self.values(index);
+            let from = values.start + chunk * CHUNK;
+            let to = values.end.min(from + CHUNK);
+            if to < values.end {
+                self.marking.todo.push(entry + (1 << CHUNK_SHIFT));
+            }
+            for part in from..to {
+                self.shade(self.mem[part]);
+            }
+            let cost = 2 + to.saturating_sub(from);
+            if left <= cost {
+                return;
+            }
+            left -= cost;
+        }
+        self.end_cycle();
+    }
+
+    fn end_cycle(&mut self) {
+        self.marking.on = false;
+        self.marking.alive = self.marking.found;
+        self.marking.since = 0;
+        self.cycles += 1;
+        self.release_dead();
+    }
+
+    /// The share of a cycle that is due, after a minor collection.
+    pub(super) fn slice(&mut self, roots: &[&[u64]], stress: bool) {
+        let owed = std::mem::take(&mut self.marking.owed);
+        self.marking.since += owed;
+        if self.marking.on {
+            self.advance(if stress { 1 } else { SLICE_LEAST.max(owed * RATE) });
+        } else if self.marking.since > CYCLE_LEAST.max(self.marking.alive / 2) || stress {
+            self.begin(roots);
+        }
+    }
+
+    /// A whole cycle, whatever it takes: when there is no room otherwise. The nursery is empty.
+    pub(super) fn whole_cycle(&mut self, roots: &[&[u64]]) {
+        if self.marking.on {
+            self.advance(usize::MAX);
+        }
+        self.begin(roots);
+        self.advance(usize::MAX);
+    }
+
+    /// Words of old objects found alive when last all were looked at.
+    pub(in crate::eval) fn alive_words(&self) -> usize {
+        self.marking.alive
+    }
+}
