@@ -28,7 +28,7 @@ pub enum Command {
     Start(Start),
     /// Send one message to a machine and print its answer.
     Send(Send),
-    /// Talk to a machine: a line in, its answer out.
+    /// Talk to a machine: a line in, its answer out. Without a machine, evaluate what is typed.
     Repl(Repl),
     /// Write a program, or a machine as it stands, to a seed file.
     Save(Save),
@@ -44,6 +44,8 @@ pub enum Command {
     Repair(Repair),
     /// Copy a machine, stopped or running, as of one moment.
     Copy(Copy),
+    /// Run a text of the language: hold it to its assertions, and print its values.
+    Eval(Eval),
     /// Lay out texts of the language as everybody does.
     Fmt(Fmt),
     /// Print a completion script for a shell.
@@ -72,7 +74,7 @@ impl Command {
         match self {
             Self::Start(Start { machine, .. })
             | Self::Send(Send { machine, .. })
-            | Self::Repl(Repl { machine })
+            | Self::Repl(Repl { machine: Some(machine) })
             | Self::Save(Save { source: machine, .. })
             | Self::Status(Status { machine, .. })
             | Self::Log(Log { machine, .. })
@@ -81,6 +83,8 @@ impl Command {
             Self::Show(show) => Some(show.point().0),
             Self::Boot(_)
             | Self::Repair(_)
+            | Self::Repl(Repl { machine: None })
+            | Self::Eval(_)
             | Self::Fmt(_)
             | Self::Completions { .. }
             | Self::Man
@@ -102,6 +106,7 @@ impl Command {
             | Self::Log(Log { json, .. })
             | Self::Verify(Verify { json, .. })
             | Self::Repair(Repair { json, .. })
+            | Self::Eval(Eval { json, .. })
             | Self::Copy(Copy { json, .. }) => *json,
             Self::Scrub(_)
             | Self::Start(_)
@@ -195,10 +200,12 @@ pub struct Send {
 
 /// `abide repl`
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  abide repl ./notes\n\n^D, or the end of standard input, leaves.")]
+#[command(
+    after_help = "Examples:\n  abide repl ./notes\n  abide repl           no machine: > (add 2 (mul 3 100000000000000000000))\n\n^D, or the end of standard input, leaves."
+)]
 pub struct Repl {
     /// The machine.
-    pub machine: PathBuf,
+    pub machine: Option<PathBuf>,
 }
 
 /// `abide save`
@@ -223,6 +230,20 @@ pub struct Save {
     /// A limit for the module, such as step_cpu_ms=500; see docs/abi.md.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_limit)]
     pub limit: Vec<(String, u64)>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `abide eval`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  abide eval counter.abide\n  echo '(add 2 3)' | abide eval -\n\nThe values of the forms that define nothing are printed, as text that can be read back. Imports are files beside it, or of the base library\n(core, numbers, order, rows, bytes, options, maps, text), which is there without being imported."
+)]
+pub struct Eval {
+    /// The file; - is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

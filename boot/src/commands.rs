@@ -3,6 +3,7 @@
 mod boot;
 mod compile;
 mod copy;
+mod eval;
 mod fmt;
 mod hosted;
 mod log;
@@ -38,6 +39,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Verify(args) => verify::run(args),
         Command::Repair(args) => repair::run(args),
         Command::Copy(args) => copy::run(args),
+        Command::Eval(args) => eval::run(args),
         Command::Fmt(args) => fmt::run(args),
         Command::Completions { shell } => reference::completions(*shell),
         Command::Man => reference::man(),

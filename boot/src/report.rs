@@ -73,6 +73,12 @@ pub enum Failure {
         /// Where and why.
         source: wat::Error,
     },
+    /// No evaluator could be set up.
+    #[error("setting up the evaluator failed: {why}")]
+    Evaluator {
+        /// Why.
+        why: String,
+    },
     /// Text that is not of the language.
     #[error("{}", rendered.trim_end())]
     Text {

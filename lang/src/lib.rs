@@ -11,8 +11,10 @@ pub mod hash;
 
 pub mod seedfile;
 
+pub mod base;
 pub mod compile;
 pub mod eval;
+pub mod session;
 pub mod text;
 
 pub use hash::PinHash;

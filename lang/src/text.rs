@@ -18,6 +18,6 @@ pub use brief::{Brief, brief};
 pub use error::{Problem, Span, TextError};
 pub use forms::{Form, FormId, Forms, Kind};
 pub use layout::{WIDTH, format};
-pub use literal::is_name;
+pub use literal::{is_name, symbol_of};
 pub use print::{Names, show};
 pub use read::read;

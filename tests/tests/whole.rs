@@ -21,6 +21,8 @@ mod engines;
 mod formatting;
 #[path = "whole/kills.rs"]
 mod kills;
+#[path = "whole/language.rs"]
+mod language;
 #[path = "whole/power_cuts.rs"]
 mod power_cuts;
 #[path = "whole/repair.rs"]

@@ -13,7 +13,7 @@ use crate::clocks::random;
 use crate::report::{FAILED, Failure};
 
 /// The reader takes less than a second for as much.
-const TEXT_BYTES_MAX: u64 = 256 << 20;
+pub(super) const TEXT_BYTES_MAX: u64 = 256 << 20;
 
 pub(crate) fn run(args: &Fmt) -> Result<ExitCode, Failure> {
     let mut is_changed = false;
@@ -38,7 +38,8 @@ pub(crate) fn run(args: &Fmt) -> Result<ExitCode, Failure> {
     Ok(if args.check && is_changed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
-fn read(path: &Path, from: impl Read) -> Result<String, Failure> {
+/// A text, of no more than [`TEXT_BYTES_MAX`].
+pub(super) fn read(path: &Path, from: impl Read) -> Result<String, Failure> {
     let failed = |source| Failure::Read { path: path.to_owned(), source };
     let mut text = String::new();
     from.take(TEXT_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;

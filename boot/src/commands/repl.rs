@@ -1,4 +1,4 @@
-//! `abide repl`: a line in, the answer out.
+//! `abide repl`: a line in, the answer out. Without a machine, forms of the language ([`super::eval`]).
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -13,14 +13,15 @@ use crate::report::{Failure, Paint};
 use crate::terminal::{self, say};
 
 pub(crate) fn run(args: &Repl) -> Result<ExitCode, Failure> {
-    let mut line = Conversation::open(&args.machine)?;
+    let Some(machine) = &args.machine else { return super::eval::talk() };
+    let mut line = Conversation::open(machine)?;
     let is_asked = io::stdin().is_terminal() && terminal::is_watched();
     if is_asked {
-        say(&format!("a line is a message to {}; ^D leaves", args.machine.display()));
+        say(&format!("a line is a message to {}; ^D leaves", machine.display()));
     }
     let talked = talk(&mut line, is_asked);
     if line.close()? && is_asked {
-        super::hosted::tell_end(&args.machine);
+        super::hosted::tell_end(machine);
     }
     talked.map(|()| ExitCode::SUCCESS)
 }

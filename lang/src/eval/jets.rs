@@ -20,6 +20,7 @@ use super::Crash;
 use super::heap::Heap;
 use crate::PinHash;
 use crate::nat::Nat;
+use crate::value::Value;
 
 /// How far an argument is evaluated before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,6 +120,19 @@ impl JetTable {
     pub fn bind(&mut self, name: &str, hash: PinHash) -> bool {
         let Some(index) = self.by_name.get(name) else { return false };
         self.by_hash.insert(hash, *index);
+        true
+    }
+
+    /// Says which pinned law a jet stands in for, whatever that law is called. Returns whether there is such a jet, of as many arguments.
+    pub fn bind_law(&mut self, name: &str, pin: &Value) -> bool {
+        let Value::Pin(pin) = pin else { return false };
+        let Value::Law(law) = pin.content() else { return false };
+        let Some(index) = self.by_name.get(name).copied() else { return false };
+        if *law.arity() != Nat::word(self.jets[index].needs.len() as u64) {
+            return false;
+        }
+        self.names.insert(law.name().clone(), index);
+        self.by_hash.insert(pin.hash(), index);
         true
     }
 

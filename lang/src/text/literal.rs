@@ -131,7 +131,8 @@ pub(super) fn parse_hex(digits: &str) -> Option<Vec<u8>> {
 }
 
 /// The name that a number stands for, if it stands for one.
-pub(super) fn symbol_of(nat: &Nat) -> Option<String> {
+#[must_use]
+pub fn symbol_of(nat: &Nat) -> Option<String> {
     // A name is seldom longer; a large number that happens to be one is better off as a number.
     let name = (nat.bit_count() <= 8 * 64).then(|| String::from_utf8(nat.to_bytes_le()))?;
     name.ok().filter(|name| is_name(name))

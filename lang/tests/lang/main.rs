@@ -12,5 +12,6 @@ mod printed;
 mod programs;
 mod random_programs;
 mod seeds;
+mod sessions;
 mod texts;
 mod values;

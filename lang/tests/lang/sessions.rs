@@ -1,0 +1,78 @@
+//! Sessions: the base library with the evaluator, and what is said of texts that go wrong there.
+
+use lang::Value;
+use lang::eval::Limits;
+use lang::session::Session;
+
+fn limits() -> Limits {
+    Limits { heap_words: 8 << 20, stack_words: 4 << 20, ..Limits::default() }
+}
+
+fn session(files: &'static [(&'static str, &'static str)]) -> Session {
+    let find = |name: &str| {
+        let file = files.iter().find(|(known, _)| *known == name);
+        file.map(|(_, source)| (*source).to_owned()).ok_or_else(|| "there is no such file".to_owned())
+    };
+    Session::new(limits(), Box::new(find)).unwrap()
+}
+
+fn value(source: &str) -> Value {
+    match session(&[]).run(source) {
+        Ok(mut outcome) => outcome.values.pop().unwrap(),
+        Err(error) => panic!("{}", error.render("t", source)),
+    }
+}
+
+#[test]
+fn the_first_minute() {
+    assert_eq!(value("(add 2 (mul 3 100000000000000000000))").to_owned(), value("300000000000000000002"));
+    let fib = "(def (fib n) (if (lth n 2) n (add (fib (sub n 1)) (fib (sub n 2))))) (fib 20)";
+    assert_eq!(value(fib), Value::word(6765));
+    assert_eq!(value("(bytes-len (join \", \" (map show-nat (range 1000))))"), Value::word(4888));
+    assert_eq!(value("(map-size (from-entries (gen 2000 (fn (i) [(mod (mul i 7919) 1999) i]))))"), Value::word(1999));
+    // A million levels deep.
+    assert_eq!(value("(def (count n) (if n (inc (count (sub n 1))) 0)) (count 300000)"), Value::word(300_000));
+}
+
+#[test]
+fn what_is_defined_stays_defined() {
+    let mut session = session(&[]);
+    session.run("(def step 10)").unwrap();
+    assert!(session.run("(def (next n) (add n step)) (nonsense)").is_err());
+    assert_eq!(session.run("(next 1)").unwrap().values, [Value::word(11)]);
+    // A definition can be replaced; what was made of it before keeps what it was made of.
+    session.run("(def step 100)").unwrap();
+    assert_eq!(session.run("[(next 1) step]").unwrap().values, [value("[11 100]")]);
+}
+
+#[test]
+fn files() {
+    let mut session = session(&[
+        ("a", "(import \"b\" twice) (def (four n) (twice (twice n)))"),
+        ("b", "(def (twice n) (mul 2 n)) (assert-eq (twice 2) 4)"),
+        ("loop", "(import \"loop\")"),
+        ("bad", "(def x 1)\n(assert-eq x 2)"),
+    ]);
+    assert_eq!(session.run("(import \"a\") (four 3)").unwrap().values, [Value::word(12)]);
+    let mut error = |source: &str| session.run(source).unwrap_err().to_string();
+    assert_eq!(error("(twice 1)"), "nothing is named `twice`");
+    assert_eq!(error("(import \"none\")"), "importing none failed: there is no such file");
+    assert!(error("(import \"loop\")").contains("it imports itself"));
+    assert!(error("(import \"bad\")").contains("bad:2:1: these are not equal"));
+}
+
+#[test]
+fn what_goes_wrong_is_told() {
+    let mut session = session(&[]);
+    let mut error = |source: &str| session.run(source).unwrap_err().to_string();
+    let crash = error("(def (f x) (inc (die \"no\"))) (def (g x) (add 1 (f x))) (g 1)");
+    assert!(crash.starts_with("evaluating this failed: it crashed: die \"no\""), "{crash}");
+    assert!(crash.contains(", in f") && crash.contains(", in g"), "{crash}");
+    assert!(error("(let (x (inc x)) x)").contains("needs itself"));
+    assert!(error("(let (x [x]) x)").contains("contains itself"));
+    assert!(error("(def (deep n) (inc (deep n))) (deep 0)").contains("deeper than it may be"));
+    assert!(error("(def (wide n m) (wide (inc n) [n m])) (wide 0 0)").contains("more memory than they may"));
+    assert!(error("(bex (bex 99))").contains("too large"));
+    // And the session goes on.
+    assert_eq!(session.run("(inc 1)").unwrap().values, [Value::word(2)]);
+}
