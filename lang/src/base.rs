@@ -13,7 +13,7 @@ pub const FILES: [(&str, &str); 8] = [
 ];
 
 /// Functions of the library, and the jet that stands in for each.
-pub(crate) const JETS: [(&str, &str); 49] = [
+pub const JETS: [(&str, &str); 49] = [
     ("if", "if"),
     ("ifz", "ifz"),
     ("seq", "seq"),

@@ -37,7 +37,7 @@ impl Session {
             };
             for (name, value) in &outcome.definitions {
                 if let Some((_, jet)) = base::JETS.iter().find(|(known, _)| known == name) {
-                    evaluator.machine.jets_mut().bind_law(jet, value);
+                    assert!(evaluator.machine.jets_mut().bind_law(jet, value), "{name} is not as its jet is");
                 }
                 environment.define(name, value.clone());
             }

@@ -8,6 +8,7 @@ mod reference;
 
 mod fuzzed;
 mod hashes;
+mod jets;
 mod printed;
 mod programs;
 mod random_programs;
