@@ -11,20 +11,12 @@ use std::time::Instant;
 
 use lang::Value;
 use lang::eval::{Depth, JetTable, Limits, Machine, Progress};
-use reader::{LAWS, Library};
+use reader::Library;
 
 const MORE: &str = r#"
-    err x = (9 x)
-    idx i r = (err i)
-    get r i = (err i)
-    put i v r = (err i)
-    len r = (err r)
-    switch i e r = (err i)
-    tabIns k v t = (err k)
-    tabIdx k t = (err k)
-    tabSing k v = (err k)
-    weld a b = (err a)
-    barweld a b = (err a)
+    tabIns k v t = (9 k)
+    tabIdx k t = (9 k)
+    tabSing k v = (9 k)
 
     fib n = (if (lth n 2) n (add (fib (sub n 1)) (fib (sub n 2))))
 
@@ -32,42 +24,41 @@ const MORE: &str = r#"
 
     tak x y z = (if (lth y x) (tak (tak (sub x 1) y z) (tak (sub y 1) z x) (tak (sub z 1) x y)) z)
 
-    foldl f z l = (ifz l z (foldl f (f z (idx 0 l)) (idx 1 l)))
-    foldr f z l = (ifz l z (f (idx 0 l) (foldr f z (idx 1 l))))
-    lmap f l = (ifz l 0 [(f (idx 0 l)) (lmap f (idx 1 l))])
-    filter f l = (ifz l 0 (filter2 filter f (idx 0 l) (idx 1 l)))
+    foldl f z l = (if (len l) (foldl f (f z (idx 0 l)) (idx 1 l)) z)
+    foldr f z l = (if (len l) (f (idx 0 l) (foldr f z (idx 1 l))) z)
+    lmap f l = (if (len l) [(f (idx 0 l)) (lmap f (idx 1 l))] 0)
+    filter f l = (if (len l) (filter2 filter f (idx 0 l) (idx 1 l)) 0)
     range a b = (if (lth a b) [a (range (add a 1) b)] 0)
-    llen l = (foldl k1inc 0 l)
     suml l = (foldl add 0 l)
 
     nodiv p x = (mod x p)
-    sieve l = (ifz l 0 [(idx 0 l) (sieve (filter (nodiv (idx 0 l)) (idx 1 l)))])
+    sieve l = (if (len l) [(idx 0 l) (sieve (filter (nodiv (idx 0 l)) (idx 1 l)))] 0)
     primes n = (suml (sieve (range 2 n)))
 
-    safe q d qs = (ifz qs 1 (if (eql q (idx 0 qs)) 0 (if (eql (add q d) (idx 0 qs)) 0 (if (eql q (add d (idx 0 qs))) 0 (safe q (add d 1) (idx 1 qs))))))
+    safe q d qs = (if (len qs) (if (eql q (idx 0 qs)) 0 (if (eql (add q d) (idx 0 qs)) 0 (if (eql q (add d (idx 0 qs))) 0 (safe q (add d 1) (idx 1 qs))))) 1)
     place f n k qs i acc = (if (lth i n) (place f n k qs (add i 1) (if (safe i 1 qs) (add acc (f n (sub k 1) [i qs])) acc)) acc)
-    queens n k qs = (ifz k 1 (place queens n k qs 0 0))
+    queens n k qs = (if k (place queens n k qs 0 0) 1)
     nqueens n = (queens n n 0)
 
-    append a b = (ifz a b [(idx 0 a) (append (idx 1 a) b)])
-    qsort l = (ifz l 0 (append (qsort (filter (gth (idx 0 l)) (idx 1 l))) [(idx 0 l) (qsort (filter (lte (idx 0 l)) (idx 1 l)))]))
-    rand n s = (let t (mod (add (mul s 1103515245) 12345) 2147483648) (ifz n 0 [t (rand (sub n 1) t)]))
+    append a b = (if (len a) [(idx 0 a) (append (idx 1 a) b)] b)
+    qsort l = (if (len l) (append (qsort (filter (gth (idx 0 l)) (idx 1 l))) [(idx 0 l) (qsort (filter (lte (idx 0 l)) (idx 1 l)))]) 0)
+    rand n s = (let t (mod (add (mul s 1103515245) 12345) 2147483648) (if n [t (rand (sub n 1) t)] 0))
     sortit n = (suml (qsort (rand n 42)))
 
-    fill n s t = (let k (mod (add (mul s 1103515245) 12345) 2147483648) (ifz n t (fill (sub n 1) k (tabIns k n t))))
-    look n s acc t = (let k (mod (add (mul s 1103515245) 12345) 2147483648) (ifz n acc (look (sub n 1) k (add acc (tabIdx k t)) t)))
+    fill n s t = (let k (mod (add (mul s 1103515245) 12345) 2147483648) (if n (fill (sub n 1) k (tabIns k n t)) t))
+    look n s acc t = (let k (mod (add (mul s 1103515245) 12345) 2147483648) (if n (look (sub n 1) k (add acc (tabIdx k t)) t) acc))
     maps n = (let t (fill n 42 (tabSing 0 0)) (look n 42 0 t))
 
-    fact n = (ifz n 1 (mul n (fact (sub n 1))))
+    fact n = (if n (mul n (fact (sub n 1))) 1)
     facts n = (met (fact n))
-    text n b = (ifz n b (text (sub n 1) (barweld b "abc")))
+    text n b = (if n (text (sub n 1) (bytes-weld b "abc")) b)
 "#;
 
 fn main() {
     let wanted = std::env::args().nth(1);
-    let mut library = Library::default();
-    let order = "k1inc a x = (add a 1)\n filter2 f p h t = (if (p h) [h (f p t)] (f p t))\n met n = (3 n)";
-    library.define(LAWS).define(order).define(MORE);
+    let mut library = Library::new();
+    let order = "filter2 f p h t = (if (p h) [h (f p t)] (f p t))";
+    library.define(order).define(MORE);
     let programs: [(&str, &[u64]); 10] = [
         ("fib", &[30]),
         ("loop", &[10_000_000, 0]),

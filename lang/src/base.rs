@@ -1,4 +1,4 @@
-//! The base library: its files, and which of its functions the evaluator does itself.
+//! The base library: its files. The evaluator does some of its functions itself: those that have a jet of their name.
 
 /// The files, each after those that it imports.
 pub const FILES: [(&str, &str); 8] = [
@@ -10,57 +10,4 @@ pub const FILES: [(&str, &str); 8] = [
     ("options", include_str!("../base/options.abide")),
     ("maps", include_str!("../base/maps.abide")),
     ("text", include_str!("../base/text.abide")),
-];
-
-/// Functions of the library, and the jet that stands in for each.
-pub const JETS: [(&str, &str); 49] = [
-    ("if", "if"),
-    ("ifz", "ifz"),
-    ("seq", "seq"),
-    ("and", "and"),
-    ("or", "or"),
-    ("not", "not"),
-    ("is-nat", "isnat"),
-    ("is-pin", "ispin"),
-    ("is-law", "islaw"),
-    ("is-app", "isapp"),
-    ("inc", "inc"),
-    ("dec", "dec"),
-    ("add", "add"),
-    ("sub", "sub"),
-    ("mul", "mul"),
-    ("div", "div"),
-    ("mod", "mod"),
-    ("pow", "pow"),
-    ("bex", "bex"),
-    ("lsh", "lsh"),
-    ("rsh", "rsh"),
-    ("met", "met"),
-    ("bit", "bit"),
-    ("bit-or", "con"),
-    ("bit-and", "dis"),
-    ("bit-xor", "mix"),
-    ("eql", "eql"),
-    ("neq", "neq"),
-    ("cmp", "cmp"),
-    ("lth", "lth"),
-    ("lte", "lte"),
-    ("gth", "gth"),
-    ("gte", "gte"),
-    ("len", "len"),
-    ("idx", "idx"),
-    ("get", "get"),
-    ("put", "put"),
-    ("weld", "weld"),
-    ("cat", "cat"),
-    ("map", "map"),
-    ("rev", "rev"),
-    ("take", "take"),
-    ("drop", "drop"),
-    ("bytes-len", "barlen"),
-    ("byte", "baridx"),
-    ("bytes-weld", "barweld"),
-    ("bytes-cat", "barcat"),
-    ("bytes-take", "bartake"),
-    ("bytes-drop", "bardrop"),
 ];

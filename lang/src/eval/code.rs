@@ -98,10 +98,15 @@ impl Op {
     pub(super) const TRUTH: u8 = 35;
     pub(super) const MET: u8 = 36;
     pub(super) const BEX: u8 = 37;
-    pub(super) const IS_NAT: u8 = 38;
-    pub(super) const IS_PIN: u8 = 39;
-    pub(super) const IS_LAW: u8 = 40;
-    pub(super) const IS_APP: u8 = 41;
+    pub(super) const NAT: u8 = 38;
+    /// The same, of any value that is evaluated: which kind it is, how long as a row, whether it is a row of any elements.
+    pub(super) const IS_NAT: u8 = 39;
+    pub(super) const IS_PIN: u8 = 40;
+    pub(super) const IS_LAW: u8 = 41;
+    pub(super) const IS_APP: u8 = 42;
+    pub(super) const IS_ROW: u8 = 43;
+    pub(super) const LEN: u8 = 44;
+    pub(super) const IS_FULL: u8 = 45;
     /// `dest left right`: numbers, of two.
     pub(super) const ADD: u8 = 48;
     pub(super) const SUB: u8 = 49;
@@ -114,6 +119,10 @@ impl Op {
     pub(super) const CON: u8 = 56;
     pub(super) const DIS: u8 = 57;
     pub(super) const POW: u8 = 58;
+    pub(super) const MIN: u8 = 59;
+    pub(super) const MAX: u8 = 60;
+    /// The same: element `left` of what is a row, perhaps to be evaluated; zero if there is none.
+    pub(super) const IDX: u8 = 61;
     /// `dest left right`, `height - -`, list of the jet and both, point: order, of any two values.
     pub(super) const EQL: u8 = 64;
     pub(super) const NEQ: u8 = 65;
@@ -122,11 +131,11 @@ impl Op {
     pub(super) const GTH: u8 = 68;
     pub(super) const GTE: u8 = 69;
     pub(super) const CMP: u8 = 70;
-    /// The same: an element of a row, perhaps to be evaluated; index and row, or row and index.
-    pub(super) const IDX: u8 = 71;
-    pub(super) const GET: u8 = 72;
+    /// The same, of numbers: what is none is zero.
+    pub(super) const SAME: u8 = 71;
+    pub(super) const CMP_NAT: u8 = 72;
 
-    /// Added to an opcode of these: `dest left right`, `done failed -`: if all are small numbers, or the row is there.
+    /// Added to an opcode of these: `dest left right`, `done failed -`: if all are small numbers, or evaluated where any value will do.
     pub(super) const TRY: u8 = 96;
     /// Added to an order's opcode: `- left right`, `yes no -`: if both are small numbers, else goes on with what follows.
     pub(super) const BRANCH: u8 = 176;
@@ -139,26 +148,35 @@ impl Op {
         op >= Self::ADD && op < Self::EQL
     }
 
+    /// Orders: there is a jet to ask if an instruction is not enough.
     pub(super) const fn is_order(op: u8) -> bool {
-        op >= Self::EQL && op <= Self::CMP
+        op >= Self::EQL && op <= Self::CMP_NAT
     }
 
-    /// Orders and elements: there is a jet to ask if an instruction is not enough.
-    pub(super) const fn is_asking(op: u8) -> bool {
-        op >= Self::EQL && op <= Self::GET
+    /// Orders that give yes or no.
+    pub(super) const fn is_question(op: u8) -> bool {
+        Self::is_order(op) && op != Self::CMP && op != Self::CMP_NAT
     }
 
     pub(super) const fn is_try(op: u8) -> bool {
-        op >= Self::TRY + Self::INC && op <= Self::TRY + Self::GET
+        op >= Self::TRY + Self::INC && op <= Self::TRY + Self::CMP_NAT
     }
 
     pub(super) const fn is_branch(op: u8) -> bool {
-        op >= Self::BRANCH + Self::EQL && op <= Self::BRANCH + Self::CMP
+        op >= Self::BRANCH + Self::EQL && op <= Self::BRANCH + Self::CMP_NAT
     }
 
     /// Whether it may be done before it is asked for: it ends at once, and cannot crash.
     pub(super) const fn is_cheap(op: u8) -> bool {
-        matches!(op, Self::INC..=Self::MET | Self::ADD..=Self::MOD | Self::RSH..=Self::DIS | Self::EQL..=Self::GET)
+        matches!(
+            op,
+            Self::INC..=Self::MET
+                | Self::NAT..=Self::IS_FULL
+                | Self::ADD..=Self::MOD
+                | Self::RSH..=Self::DIS
+                | Self::MIN..=Self::IDX
+                | Self::EQL..=Self::CMP_NAT
+        )
     }
 }
 
@@ -169,7 +187,7 @@ pub(super) fn listed(word: u64) -> usize {
         Op::THUNK => c(word),
         Op::CALL | Op::TAIL_CALL => b(word) + 1,
         Op::SELF_CALL | Op::SELF_TAIL_CALL => b(word),
-        op if Op::is_asking(op) => 3,
+        op if Op::is_order(op) => 3,
         _ => 0,
     }
 }
@@ -178,7 +196,7 @@ pub(super) fn listed(word: u64) -> usize {
 pub(super) fn lead(word: u64) -> usize {
     match op(word) {
         Op::THUNK => 2,
-        op if Op::is_try(op) || Op::is_branch(op) || Op::is_asking(op) => 2,
+        op if Op::is_try(op) || Op::is_branch(op) || Op::is_order(op) => 2,
         Op::ENTRY | Op::PIECE | Op::POINT => 2,
         Op::SWITCH => 1 + c(word),
         _ => 1,

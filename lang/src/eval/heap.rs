@@ -229,7 +229,7 @@ impl Heap {
 
     /// Whether so many words more could be had, were everything else dead weight gone.
     pub(super) fn could_hold(&self, words: usize) -> bool {
-        self.blocks.taken * BLOCK + words <= self.limit
+        (self.blocks.taken * BLOCK).saturating_add(words) <= self.limit
     }
 
     /// Where the entry of a thunk's code is.

@@ -1,12 +1,13 @@
 //! Jets: functions of the base library that are done by the machine.
 //!
 //! A jet stands in for a pinned law with a certain hash, and gives what that law would. It says how far each argument has to be
-//! evaluated, which must be no further than the law does; and it may decline, whereupon the law itself is run. Which hash is
-//! whose is told by whoever loads the library: [`JetTable::bind`]. A pin whose law has no jet's name is not hashed for this.
+//! evaluated, which is no further than the law does, and in which order, which is the law's: whether a program crashes or never
+//! ends must not depend on it. And it may decline, whereupon the law itself is run. Which hash is whose is told by whoever loads
+//! the library: [`JetTable::bind`]. A pin whose law has no jet's name is not hashed for this.
 //!
 //! Invariant: a jet evaluates nothing, and calls nothing: it has arguments evaluated before, or gives back something to evaluate.
 
-mod bars;
+mod bytes;
 mod control;
 mod hashes;
 mod numbers;
@@ -18,17 +19,21 @@ use std::collections::HashMap;
 
 use super::Crash;
 use super::heap::Heap;
+use super::word::{ONE, ZERO};
 use crate::PinHash;
 use crate::nat::Nat;
-use crate::value::Value;
 
-/// How far an argument is evaluated before.
+/// How far an argument is evaluated before. First all heads, in order, then the rest, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Need {
     Nothing,
     /// To weak head normal form.
     Head,
-    /// So, and if it is a row, its elements, too.
+    /// So, if another argument (which it says) is a number other than zero.
+    Unless0(usize),
+    /// So, if another argument is a row that is not empty.
+    IfRow(usize),
+    /// To weak head normal form, and if it is a row, its elements, too.
     Elements,
     /// To normal form.
     Deep,
@@ -39,6 +44,10 @@ pub(super) enum Need {
 pub(super) enum Inline {
     No,
     Op(u8),
+    /// One whose second argument is evaluated first.
+    Back(u8),
+    /// One that needs an argument only if another one, which it says, is not zero.
+    Guard(u8, usize),
     If,
     Ifz,
     And,
@@ -54,6 +63,14 @@ pub(super) enum Inline {
 impl Inline {
     pub(super) fn branches(self) -> bool {
         matches!(self, Self::If | Self::Ifz | Self::And | Self::Or | Self::Switch | Self::Case)
+    }
+
+    /// The instruction, if it is one.
+    pub(super) fn op(self) -> Option<u8> {
+        match self {
+            Self::Op(op) | Self::Back(op) | Self::Guard(op, _) => Some(op),
+            _ => None,
+        }
     }
 }
 
@@ -76,16 +93,22 @@ pub(super) struct Jet {
     pub(super) name: &'static str,
     pub(super) needs: &'static [Need],
     pub(super) inline: Inline,
+    /// Whether heads are evaluated from the last argument to the first.
+    pub(super) backwards: bool,
     pub(super) run: fn(&mut Heap, &[u64]) -> Outcome,
 }
 
 impl Jet {
     const fn new(name: &'static str, needs: &'static [Need], run: fn(&mut Heap, &[u64]) -> Outcome) -> Self {
-        Self { name, needs, inline: Inline::No, run }
+        Self { name, needs, inline: Inline::No, backwards: false, run }
     }
 
     const fn inline(self, inline: Inline) -> Self {
         Self { inline, ..self }
+    }
+
+    const fn backwards(self) -> Self {
+        Self { backwards: true, ..self }
     }
 }
 
@@ -102,7 +125,7 @@ pub struct JetTable {
 impl Default for JetTable {
     /// All jets, and no hashes.
     fn default() -> Self {
-        let groups = [control::JETS, numbers::JETS, rows::JETS, bars::JETS, sets::JETS, tabs::JETS, hashes::JETS];
+        let groups = [control::JETS, numbers::JETS, rows::JETS, bytes::JETS, sets::JETS, tabs::JETS, hashes::JETS];
         let jets: Vec<&'static Jet> = groups.into_iter().flatten().collect();
         let by_name = jets.iter().enumerate().map(|(index, jet)| (jet.name, index)).collect();
         let names = jets.iter().enumerate().map(|(index, jet)| (Nat::symbol(jet.name), index)).collect();
@@ -120,19 +143,6 @@ impl JetTable {
     pub fn bind(&mut self, name: &str, hash: PinHash) -> bool {
         let Some(index) = self.by_name.get(name) else { return false };
         self.by_hash.insert(hash, *index);
-        true
-    }
-
-    /// Says which pinned law a jet stands in for, whatever that law is called. Returns whether there is such a jet, of as many arguments.
-    pub fn bind_law(&mut self, name: &str, pin: &Value) -> bool {
-        let Value::Pin(pin) = pin else { return false };
-        let Value::Law(law) = pin.content() else { return false };
-        let Some(index) = self.by_name.get(name).copied() else { return false };
-        if *law.arity() != Nat::word(self.jets[index].needs.len() as u64) {
-            return false;
-        }
-        self.names.insert(law.name().clone(), index);
-        self.by_hash.insert(pin.hash(), index);
         true
     }
 
@@ -155,4 +165,14 @@ impl JetTable {
 /// A value that is there at no cost.
 fn value(value: u64) -> Outcome {
     Outcome::Value(value, 0)
+}
+
+/// Yes or no, as a number.
+fn truth(yes: bool) -> u64 {
+    if yes { ONE } else { ZERO }
+}
+
+/// Whether a value counts as yes.
+pub(super) fn is_true(heap: &Heap, value: u64) -> bool {
+    value != ZERO && heap.is_nat(value)
 }

@@ -7,6 +7,7 @@ use num_bigint::BigUint;
 
 use super::code::Op;
 use super::heap::Heap;
+use super::order::compare;
 use super::word::{IMM_MAX, ONE, ZERO, imm, is_imm};
 
 /// Words of the largest number that is computed.
@@ -39,6 +40,14 @@ pub(super) fn compute(heap: &mut Heap, op: u8, x: u64, y: u64) -> Result<(u64, u
         && let Some(value) = small(op, x, y)
     {
         return Ok((value, 0));
+    }
+    match op {
+        Op::NAT => return Ok((x, 0)),
+        Op::MIN | Op::MAX => {
+            let x_is_less = compare(heap, x, y).is_lt();
+            return Ok((if x_is_less == (op == Op::MIN) { x } else { y }, 0));
+        }
+        _ => {}
     }
     let (lx, ly) = (limb_count(heap, x), limb_count(heap, y));
     let work = lx as u64 * ly as u64;
@@ -137,6 +146,9 @@ pub(super) fn small(op: u8, x: u64, y: u64) -> Option<u64> {
         Op::NOT => u64::from(a == 0),
         Op::TRUTH => u64::from(a != 0),
         Op::MET => u64::from(64 - a.leading_zeros()),
+        Op::NAT => a,
+        Op::MIN => a.min(b),
+        Op::MAX => a.max(b),
         Op::ADD => a + b,
         Op::SUB => a.saturating_sub(b),
         Op::MUL => a.checked_mul(b)?,
@@ -149,13 +161,13 @@ pub(super) fn small(op: u8, x: u64, y: u64) -> Option<u64> {
         Op::MIX => a ^ b,
         Op::CON => a | b,
         Op::DIS => a & b,
-        Op::EQL => u64::from(a == b),
+        Op::EQL | Op::SAME => u64::from(a == b),
         Op::NEQ => u64::from(a != b),
         Op::LTH => u64::from(a < b),
         Op::LTE => u64::from(a <= b),
         Op::GTH => u64::from(a > b),
         Op::GTE => u64::from(a >= b),
-        Op::CMP => match a.cmp(&b) {
+        Op::CMP | Op::CMP_NAT => match a.cmp(&b) {
             std::cmp::Ordering::Less => 0,
             std::cmp::Ordering::Equal => 1,
             std::cmp::Ordering::Greater => 2,

@@ -6,7 +6,7 @@
 use super::heap::Heap;
 use super::tree;
 use super::word::{
-    IMM_MAX, Kind, MANY, NORMAL, ONE, ZERO, at, extra, header, imm, is_imm, is_lazy, len, object, short,
+    BUSY, IMM_MAX, Kind, MANY, NORMAL, ONE, ZERO, at, extra, header, imm, is_imm, is_lazy, len, object, short,
 };
 
 const TWO: u64 = imm(2);
@@ -306,5 +306,57 @@ impl Heap {
     /// Whether it is known that nothing in a value is left to evaluate.
     pub(super) fn is_normal(&self, value: u64) -> bool {
         !is_lazy(value) && (is_imm(value) || self.head(value) & NORMAL != 0)
+    }
+
+    /// Whether nothing in a value is left to evaluate, found out by looking. What is found is noted in its objects.
+    pub(super) fn is_evaluated(&mut self, value: u64) -> bool {
+        if self.is_normal(value) {
+            return true;
+        }
+        if is_lazy(value) {
+            return false;
+        }
+        let mut path = vec![(value, 0)];
+        let mut met = std::collections::HashSet::from([value]);
+        while let Some((value, next)) = path.pop() {
+            let index = at(value);
+            if next == len(self.mem[index]) {
+                self.become_normal(value);
+                continue;
+            }
+            path.push((value, next + 1));
+            let part = self.resolve(self.mem[index + 1 + next]);
+            if self.is_normal(part) {
+                continue;
+            }
+            // Met, and not done: it contains itself.
+            if is_lazy(part) || !met.insert(part) {
+                return false;
+            }
+            path.push((part, 0));
+        }
+        true
+    }
+
+    /// Notes that all that is in an object is normal.
+    pub(super) fn become_normal(&mut self, value: u64) {
+        let index = at(value);
+        let head = self.mem[index];
+        self.mem[index] = head & !BUSY | NORMAL;
+        // A set applied to what has turned out to be a row of as many values is a table: it is made one in its place.
+        if super::word::kind(head) == Kind::APP
+            && len(head) == 2
+            && let Some(tab) = self.as_tab(value)
+        {
+            self.will_overwrite(index);
+            self.mem[index] = header(Kind::TAB, 0, 2) | NORMAL;
+            self.mem[index + 1] = self.field(tab, 0);
+            self.mem[index + 2] = ZERO;
+            self.remember(index);
+            // Its nodes are new, and all they have in them is normal.
+            for node in tree::nodes(self, self.field(tab, 0)) {
+                self.mem[at(node)] |= NORMAL;
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use lang::eval::{CrashValue, Depth, JetTable, Limits, Machine, Progress};
 use lang::{Nat, Value};
 
-use crate::reader::{LAWS, Library};
+use crate::reader::Library;
 
 /// Small enough for many at once.
 pub(crate) fn limits() -> Limits {
@@ -42,8 +42,8 @@ pub(crate) fn evaluate(machine: &mut Machine, value: &Value, steps: u64) -> Opti
 }
 
 fn check(definitions: &str, call: &str, args: &[u64], expected: Value) {
-    let mut library = Library::default();
-    library.define(LAWS).define(definitions);
+    let mut library = Library::new();
+    library.define(definitions);
     let value = Value::app(library.get(call), args.iter().copied().map(Value::word).collect());
     for (jets, stress) in [(false, false), (true, false), (false, true), (true, true)] {
         let mut machine = machine(&library, jets, Limits { stress, ..limits() });

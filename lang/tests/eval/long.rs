@@ -5,11 +5,11 @@ use lang::eval::{CrashValue, Depth, Limit, Limits, Machine, Progress};
 
 use crate::basics::{evaluate, limits, machine};
 use crate::programs::Dice;
-use crate::reader::{LAWS, Library};
+use crate::reader::Library;
 
 fn library(more: &str) -> Library {
-    let mut library = Library::default();
-    library.define(LAWS).define(more);
+    let mut library = Library::new();
+    library.define(more);
     library
 }
 
@@ -30,7 +30,7 @@ fn a_million_deep() {
         "
         count n = (if n (inc (count (dec n))) 0)
         list n = (if n [n (list (dec n))] 0)
-        sum l = (if (isapp l) (add (idx 0 l) (sum (idx 1 l))) 0)
+        sum l = (if (is-app l) (add (idx 0 l) (sum (idx 1 l))) 0)
         both n = (sum (list n))
         nest n = (if n [(nest (dec n))] 7)
         add1 f x = (inc (f x))
@@ -77,7 +77,7 @@ fn what_has_been_used_is_forgotten() {
     let library = library(
         "
         range a b = (if (lth a b) [a (range (inc a) b)] 0)
-        sum acc l = (if (isapp l) (sum (add acc (idx 0 l)) (idx 1 l)) acc)
+        sum acc l = (if (is-app l) (sum (add acc (idx 0 l)) (idx 1 l)) acc)
         main n = (inc (sum 0 (range 0 n)))
         shared n = (let l (range 0 n) (add (sum 0 l) 1))
         ",

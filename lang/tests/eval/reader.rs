@@ -4,11 +4,13 @@
 //! `"abc"` without spaces, the name of what is defined (its pinned law), or `(let x e body)`, at the top only.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
+use lang::compile::{Environment, Host, run};
+use lang::eval::{Depth, JetTable, Limits, Machine, Progress};
 use lang::{Nat, Value};
 
 /// What has been defined.
-#[derive(Default)]
 pub(crate) struct Library {
     /// Pinned laws, by name.
     pub(crate) defined: HashMap<String, Value>,
@@ -112,78 +114,68 @@ impl Library {
     }
 }
 
-/// Laws of jets, in primitives alone. Slow, and right.
-pub(crate) const LAWS: &str = "
-    id x = x
-    k1 x y = x
-    k2 x y z = x
-    inc n = (3 n)
-    dec n = (2 0 id n)
-    nat n = (2 0 3 n)
-    if c a b = (2 b (k1 a) c)
-    ifz c a b = (2 a (k1 b) c)
-    not n = (if n 0 1)
-    bool n = (if n 1 0)
-    and a b = (if a (bool b) 0)
-    or a b = (if a 1 (bool b))
-    k3 w x y z = w
-    seq a b = (1 (k1 b) (k3 b) (k2 b) (k1 b) a)
-    addp f b k = (3 (f k b))
-    add a b = (2 (nat b) (addp add b) a)
-    subp f a k = (f (dec a) k)
-    sub a b = (seq a (2 (nat a) (subp sub a) b))
-    mulp f b k = (add b (f k b))
-    mul a b = (seq a (seq b (2 0 (mulp mul b) a)))
-    lthq f j k = (f k j)
-    lthp f a j = (2 1 (lthq f j) a)
-    nlth a b = (2 0 (lthp nlth a) b)
-    ncmp a b = (if (nlth a b) 0 (if (nlth b a) 2 1))
-    kind x = (1 (k1 1) (k3 2) (k2 3) (k1 0) x)
-    unpin x = (1 id (k3 0) (k2 0) (k1 0) x)
-    nargsp f g y = (inc (f g))
-    nargs x = (1 (k1 0) (k3 0) (nargsp nargs) (k1 0) x)
-    thenp k c m = (2 k (k1 c) m)
-    then c k = (2 0 (thenp k c) c)
-    lawq f n a y m b z = (then (ncmp n m) (then (ncmp a b) (f y z)))
-    lawp f b n a y = (1 (k1 1) (lawq f n a y) (k2 1) (k1 1) b)
-    appq f s g y h z = (then (s f g h) (f y z))
-    appp f s b g y = (1 (k1 1) (k3 1) (appq f s g y) (k1 1) b)
-    spine f a b = (1 (k1 (f a b)) (k3 (f a b)) (appp f spine b) (k1 (f a b)) a)
-    bykind3 f a b k = (then (ncmp (nargs a) (nargs b)) (spine f a b))
-    bykind2 f a b k = (2 (1 (k1 1) (lawp f b) (k2 1) (k1 1) a) (bykind3 f a b) k)
-    bykind1 f a b k = (2 (f (unpin a) (unpin b)) (bykind2 f a b) k)
-    bykind f k a b = (2 (ncmp a b) (bykind1 f a b) k)
-    compare a b = (then (ncmp (kind a) (kind b)) (bykind compare (kind a) a b))
-    cmp a b = (seq a (seq b (seq (4 a) (seq (4 b) (compare a b)))))
-    con a b = (if a 1 (bool b))
-    isn a b = (not (con (nlth a b) (nlth b a)))
-    lth a b = (isn 0 (cmp a b))
-    eql a b = (isn 1 (cmp a b))
-    gth a b = (isn 2 (cmp a b))
-    lte a b = (not (gth a b))
-    gte a b = (not (lth a b))
-    neq a b = (not (eql a b))
-    isnat x = (isn 0 (kind x))
-    ispin x = (isn 1 (kind x))
-    islaw x = (isn 2 (kind x))
-    isapp x = (isn 3 (kind x))
-    cow n = (0 0 (3 n) 0)
-    len r = (nargs r)
-    idxb f g k = (f k g)
-    idxa f i g y = (2 y (idxb f g) i)
-    idx i r = (seq i (1 (k1 0) (k3 0) (idxa idx i) (k1 0) r))
-    get r i = (seq r (idx i r))
-    putb f v g y k = (f k v g y)
-    puta f i v g y = (2 (g v) (putb f v g y) i)
-    put1 i v r = (1 (k1 r) (k3 r) (puta put1 i v) (k1 r) r)
-    put i v r = (seq i (if (nlth i (len r)) (put1 i v r) r))
-    ontop f c g y = (f c g y)
-    onto c r = (1 (k1 c) (k3 c) (ontop onto c) (k1 c) r)
-    weld a b = (onto (onto (cow (add (len a) (len b))) b) a)
-    mapp m f g y = (m f g (f y))
-    map f r = (1 (k1 r) (k3 r) (mapp map f) (k1 r) r)
-    switch i e r = (seq i (seq r (if (nlth i (len r)) (idx i r) e)))
-    divp f a b = (if (nlth a b) 0 (inc (f (sub a b) b)))
-    div a b = (seq a (ifz b 0 (divp div a b)))
-    mod a b = (seq a (ifz b 0 (sub a (mul b (div a b)))))
-";
+/// The files of the base library, each after those it imports.
+const BASE: [(&str, &str); 8] = [
+    ("core", include_str!("../../base/core.abide")),
+    ("numbers", include_str!("../../base/numbers.abide")),
+    ("order", include_str!("../../base/order.abide")),
+    ("rows", include_str!("../../base/rows.abide")),
+    ("bytes", include_str!("../../base/bytes.abide")),
+    ("options", include_str!("../../base/options.abide")),
+    ("text", include_str!("../../base/text.abide")),
+    ("maps", include_str!("../../base/maps.abide")),
+];
+
+/// Runs the base library's files, binding jets as their laws get known.
+struct Files {
+    machine: Machine,
+    done: HashMap<&'static str, Vec<(String, Value)>>,
+}
+
+impl Host for Files {
+    fn evaluate(&mut self, redex: Value) -> Result<Value, String> {
+        let root = self.machine.load(&redex);
+        self.machine.start(root, Depth::Normal);
+        self.machine.release(root);
+        match self.machine.run(1_000_000_000) {
+            Progress::Done(root) => {
+                let value = self.machine.read(root).map_err(|error| error.to_string())?;
+                self.machine.release(root);
+                Ok(value)
+            }
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    fn import(&mut self, file: &str) -> Result<Vec<(String, Value)>, String> {
+        self.done.get(file).cloned().ok_or_else(|| file.to_owned())
+    }
+}
+
+/// All that the base library defines; how many of its assertions held.
+pub(crate) fn base(jets: bool) -> (HashMap<String, Value>, usize) {
+    let machine = Machine::new(Limits::default(), JetTable::default()).expect("there is memory");
+    let mut files = Files { machine, done: HashMap::new() };
+    let (mut all, mut assertions) = (HashMap::new(), 0);
+    for (name, text) in BASE {
+        let outcome =
+            run(text, &mut Environment::default(), &mut files).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        for (name, value) in &outcome.definitions {
+            if let (true, Value::Pin(pin)) = (jets, value) {
+                files.machine.jets_mut().bind(name, pin.hash());
+            }
+        }
+        assertions += outcome.assertions;
+        all.extend(outcome.definitions.iter().cloned());
+        files.done.insert(name, outcome.definitions);
+    }
+    (all, assertions)
+}
+
+impl Library {
+    /// One that has the base library in it.
+    pub(crate) fn new() -> Self {
+        static BASE: OnceLock<HashMap<String, Value>> = OnceLock::new();
+        Self { defined: BASE.get_or_init(|| base(true).0).clone() }
+    }
+}

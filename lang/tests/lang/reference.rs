@@ -211,7 +211,7 @@ fn native(law: &lang::value::Law, args: &[Node]) -> Option<Result<Node, String>>
 
 fn numbers(law: &lang::value::Law, args: &[Node]) -> Option<Result<Node, String>> {
     let is = |name: &str| *law.name() == Nat::symbol(name);
-    let known = ["add", "sub", "mul", "nat-lth", "inc", "dec", "div", "mod", "bex", "lsh", "rsh", "met"];
+    let known = ["add", "sub", "mul", "lth", "inc", "dec", "div", "mod", "bex", "lsh", "rsh", "met"];
     let name = known.iter().find(|name| is(name))?;
     let big = |at: usize| args.get(at).map_or(Ok::<_, String>(BigUint::ZERO), |arg| Ok(nat(arg)?.to_big()));
     let run = || -> Result<Node, String> {
@@ -222,7 +222,7 @@ fn numbers(law: &lang::value::Law, args: &[Node]) -> Option<Result<Node, String>
             "sub" if a > b => a - b,
             "sub" => BigUint::ZERO,
             "mul" => a * b,
-            "nat-lth" => BigUint::from(u8::from(a < b)),
+            "lth" => BigUint::from(u8::from(a < b)),
             "inc" => a + 1u32,
             "dec" if a == BigUint::ZERO => a,
             "dec" => a - 1u32,

@@ -78,7 +78,7 @@ pub(super) fn settle(code: &mut [u64], starts: &[usize]) -> Result<(), Limit> {
                 asked &= !bit(a(first));
                 jump(b(second), &mut asked, &mut made);
                 uses |= used(b(first));
-                if Op::is_binary(op - Op::TRY) || Op::is_asking(op - Op::TRY) {
+                if Op::is_binary(op - Op::TRY) || Op::is_order(op - Op::TRY) {
                     uses |= used(c(first));
                 }
             }
@@ -93,7 +93,7 @@ pub(super) fn settle(code: &mut [u64], starts: &[usize]) -> Result<(), Limit> {
                 made += 2;
             }
             op => {
-                debug_assert!(Op::is_binary(op) || Op::is_asking(op));
+                debug_assert!(Op::is_binary(op) || Op::is_order(op));
                 asked = asked & !bit(a(first)) | used(b(first)) | used(c(first));
                 made += 3;
             }

@@ -1,7 +1,7 @@
 //! Hashes: `(blake3 bar)`, bytes of bytes; `(pinhash p)`, the hash of a pin as bytes. Both decline anything else.
 
 use super::Need::Head;
-use super::bars::is_bar;
+use super::bytes::is_bar;
 use super::{Jet, Outcome};
 use crate::eval::Crash;
 use crate::eval::heap::Heap;

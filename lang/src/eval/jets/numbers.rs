@@ -1,60 +1,72 @@
-//! Numbers: arithmetic, bits, order. What is no number is taken as zero, but for the order, which is of all values.
+//! Numbers and order: as in `lang/base/numbers.abide` and `lang/base/order.abide`. What is no number is taken as zero, but by `eql` and
+//! `cmp`, which are of all values.
 //!
-//! `sub` gives zero where it would be less; `div` and `mod` by zero give zero; `divmod` a row of both; `bex n` is 2^n, `met n` how
-//! many bits `n` has; `mix con dis` are exclusive or, or, and; `bit i n` is bit i of n; `cmp` is 0, 1 or 2.
-//!
-//! The order and equality normalise both sides first.
+//! These two decline values that are not evaluated throughout: the laws evaluate no more than they must to find a difference.
+//! `(divmod a b)` is a row of what `div` and `mod` give.
 
-use super::Need::{Deep, Head};
-use super::{Inline, Jet, Outcome, value};
+use super::Need::{Head, Unless0};
+use super::{Inline, Jet, Outcome, truth, value};
 use crate::eval::Crash;
 use crate::eval::code::Op;
 use crate::eval::heap::Heap;
 use crate::eval::number::{compute, verdict};
-use crate::eval::order::{compare_counted, equal};
+use crate::eval::order::{compare, compare_counted, equal};
 use crate::eval::word::{ONE, ZERO};
 
 /// Parts compared that count as one step.
 const PARTS_PER_STEP: u64 = 8;
 
 pub(super) const JETS: &[Jet] = &[
+    one("nat", Op::NAT, |heap, args| number(heap, Op::NAT, args)),
     one("inc", Op::INC, |heap, args| number(heap, Op::INC, args)),
     one("dec", Op::DEC, |heap, args| number(heap, Op::DEC, args)),
-    one("not", Op::NOT, |heap, args| number(heap, Op::NOT, args)),
     one("met", Op::MET, |heap, args| number(heap, Op::MET, args)),
     one("bex", Op::BEX, |heap, args| number(heap, Op::BEX, args)),
     two("add", Op::ADD, |heap, args| number(heap, Op::ADD, args)),
-    two("sub", Op::SUB, |heap, args| number(heap, Op::SUB, args)),
-    two("mul", Op::MUL, |heap, args| number(heap, Op::MUL, args)),
-    two("div", Op::DIV, |heap, args| number(heap, Op::DIV, args)),
-    two("mod", Op::MOD, |heap, args| number(heap, Op::MOD, args)),
-    two("lsh", Op::LSH, |heap, args| number(heap, Op::LSH, args)),
-    two("rsh", Op::RSH, |heap, args| number(heap, Op::RSH, args)),
-    two("mix", Op::MIX, |heap, args| number(heap, Op::MIX, args)),
-    two("con", Op::CON, |heap, args| number(heap, Op::CON, args)),
-    two("dis", Op::DIS, |heap, args| number(heap, Op::DIS, args)),
-    two("pow", Op::POW, |heap, args| number(heap, Op::POW, args)),
-    Jet::new("divmod", &[Head, Head], divmod),
+    back("sub", Op::SUB, |heap, args| number(heap, Op::SUB, args)),
+    guard("mul", Op::MUL, 0, &[Head, Unless0(0)], |heap, args| guarded(heap, Op::MUL, args, 0)),
+    guard("pow", Op::POW, 1, &[Unless0(1), Head], |heap, args| guarded(heap, Op::POW, args, 1)),
+    guard("div", Op::DIV, 1, &[Unless0(1), Head], |heap, args| guarded(heap, Op::DIV, args, 1)),
+    guard("mod", Op::MOD, 1, &[Unless0(1), Head], |heap, args| guarded(heap, Op::MOD, args, 1)),
+    Jet::new("divmod", &[Unless0(1), Head], divmod),
+    two("lth", Op::LTH, |heap, args| cast_order(heap, Op::LTH, args)),
+    back("gth", Op::GTH, |heap, args| cast_order(heap, Op::GTH, args)),
+    back("lte", Op::LTE, |heap, args| cast_order(heap, Op::LTE, args)),
+    two("gte", Op::GTE, |heap, args| cast_order(heap, Op::GTE, args)),
+    back("same-nat", Op::SAME, |heap, args| cast_order(heap, Op::SAME, args)),
+    two("cmp-nat", Op::CMP_NAT, |heap, args| cast_order(heap, Op::CMP_NAT, args)),
+    back("min", Op::MIN, |heap, args| number(heap, Op::MIN, args)),
+    two("max", Op::MAX, |heap, args| number(heap, Op::MAX, args)),
+    guard("lsh", Op::LSH, 0, &[Head, Unless0(0)], |heap, args| guarded(heap, Op::LSH, args, 0)),
+    back("rsh", Op::RSH, |heap, args| number(heap, Op::RSH, args)),
+    two("bit-xor", Op::MIX, |heap, args| number(heap, Op::MIX, args)),
+    two("bit-or", Op::CON, |heap, args| number(heap, Op::CON, args)),
+    guard("bit-and", Op::DIS, 0, &[Head, Unless0(0)], |heap, args| guarded(heap, Op::DIS, args, 0)),
     Jet::new("bit", &[Head, Head], bit),
-    order("eql", Op::EQL, |heap, args| same(heap, Op::EQL, args)),
-    order("neq", Op::NEQ, |heap, args| same(heap, Op::NEQ, args)),
-    order("lth", Op::LTH, |heap, args| ordered(heap, Op::LTH, args)),
-    order("lte", Op::LTE, |heap, args| ordered(heap, Op::LTE, args)),
-    order("gth", Op::GTH, |heap, args| ordered(heap, Op::GTH, args)),
-    order("gte", Op::GTE, |heap, args| ordered(heap, Op::GTE, args)),
-    order("cmp", Op::CMP, |heap, args| ordered(heap, Op::CMP, args)),
+    Jet::new("low-bits", &[Head, Head], low_bits),
+    two("eql", Op::EQL, |heap, args| same(heap, Op::EQL, args)),
+    two("neq", Op::NEQ, |heap, args| same(heap, Op::NEQ, args)),
+    two("cmp", Op::CMP, any_order),
 ];
 
-const fn one(name: &'static str, op: u8, run: fn(&mut Heap, &[u64]) -> Outcome) -> Jet {
+type Run = fn(&mut Heap, &[u64]) -> Outcome;
+
+const fn one(name: &'static str, op: u8, run: Run) -> Jet {
     Jet::new(name, &[Head], run).inline(Inline::Op(op))
 }
 
-const fn two(name: &'static str, op: u8, run: fn(&mut Heap, &[u64]) -> Outcome) -> Jet {
+const fn two(name: &'static str, op: u8, run: Run) -> Jet {
     Jet::new(name, &[Head, Head], run).inline(Inline::Op(op))
 }
 
-const fn order(name: &'static str, op: u8, run: fn(&mut Heap, &[u64]) -> Outcome) -> Jet {
-    Jet::new(name, &[Deep, Deep], run).inline(Inline::Op(op))
+/// One that evaluates its second argument first.
+const fn back(name: &'static str, op: u8, run: Run) -> Jet {
+    Jet::new(name, &[Head, Head], run).inline(Inline::Back(op)).backwards()
+}
+
+/// One that needs an argument only if the other one, `guard`, is not zero.
+const fn guard(name: &'static str, op: u8, guard: usize, needs: &'static [super::Need], run: Run) -> Jet {
+    Jet::new(name, needs, run).inline(Inline::Guard(op, guard))
 }
 
 fn number(heap: &mut Heap, op: u8, args: &[u64]) -> Outcome {
@@ -64,7 +76,17 @@ fn number(heap: &mut Heap, op: u8, args: &[u64]) -> Outcome {
     }
 }
 
+fn guarded(heap: &mut Heap, op: u8, args: &[u64], guard: usize) -> Outcome {
+    if super::is_true(heap, args[guard]) {
+        return number(heap, op, args);
+    }
+    value(if op == Op::POW { ONE } else { ZERO })
+}
+
 fn divmod(heap: &mut Heap, args: &[u64]) -> Outcome {
+    if !super::is_true(heap, args[1]) {
+        return value(heap.row(&[ZERO, ZERO]));
+    }
     let results = [Op::DIV, Op::MOD].map(|op| compute(heap, op, args[0], args[1]));
     match results {
         [Ok((quotient, cost)), Ok((rest, _))] => Outcome::Value(heap.row(&[quotient, rest]), cost),
@@ -72,19 +94,46 @@ fn divmod(heap: &mut Heap, args: &[u64]) -> Outcome {
     }
 }
 
+fn cast_order(heap: &mut Heap, op: u8, args: &[u64]) -> Outcome {
+    let (x, y) = (heap.cast(args[0]), heap.cast(args[1]));
+    value(verdict(op, compare(heap, x, y)))
+}
+
 fn bit(heap: &mut Heap, args: &[u64]) -> Outcome {
     let (index, number) = (heap.cast(args[0]), heap.cast(args[1]));
     let limbs = heap.limbs(number);
     let limb = heap.small(index).and_then(|index| Some((limbs.get(usize::try_from(index / 64).ok()?)?, index % 64)));
-    value(limb.map_or(ZERO, |(limb, index)| if limb >> index & 1 == 1 { ONE } else { ZERO }))
+    value(truth(limb.is_some_and(|(limb, index)| limb >> index & 1 == 1)))
+}
+
+fn low_bits(heap: &mut Heap, args: &[u64]) -> Outcome {
+    let mut limbs = heap.limbs(heap.cast(args[1]));
+    if let Some(count) = heap.small(heap.cast(args[0])).and_then(|count| usize::try_from(count).ok()) {
+        let whole = count / 64;
+        if whole < limbs.len() {
+            limbs.truncate(whole + 1);
+            limbs[whole] &= (1 << (count % 64)) - 1;
+        }
+    }
+    let cost = limbs.len() as u64 / 64;
+    Outcome::Value(heap.nat_of(&limbs), cost)
 }
 
 fn same(heap: &mut Heap, op: u8, args: &[u64]) -> Outcome {
+    if heap.is_nat(args[0]) != heap.is_nat(args[1]) {
+        return value(truth(op == Op::NEQ));
+    }
+    if !heap.is_evaluated(args[0]) || !heap.is_evaluated(args[1]) {
+        return Outcome::Decline;
+    }
     let (same, cost) = equal(heap, args[0], args[1]);
-    Outcome::Value(if same == (op == Op::EQL) { ONE } else { ZERO }, cost as u64 / PARTS_PER_STEP)
+    Outcome::Value(truth(same == (op == Op::EQL)), cost as u64 / PARTS_PER_STEP)
 }
 
-fn ordered(heap: &mut Heap, op: u8, args: &[u64]) -> Outcome {
+fn any_order(heap: &mut Heap, args: &[u64]) -> Outcome {
+    if !heap.is_evaluated(args[0]) || !heap.is_evaluated(args[1]) {
+        return Outcome::Decline;
+    }
     let (order, cost) = compare_counted(heap, args[0], args[1]);
-    Outcome::Value(verdict(op, order), cost as u64 / PARTS_PER_STEP)
+    Outcome::Value(verdict(Op::CMP, order), cost as u64 / PARTS_PER_STEP)
 }

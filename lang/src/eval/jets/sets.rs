@@ -10,9 +10,8 @@
 //! | `(setRow s)`, `(rowSet r)` | its keys in order; the set of what is in a row |
 
 use super::Need::{Deep, Head};
-use super::control::truth;
-use super::rows::{at_most, count, room};
-use super::{Jet, Outcome, value};
+use super::rows::{at_most, elements, room};
+use super::{Jet, Outcome, truth, value};
 use crate::eval::heap::Heap;
 use crate::eval::order::compare;
 use crate::eval::tree;
@@ -68,11 +67,14 @@ pub(super) const JETS: &[Jet] = &[
         _ => Outcome::Decline,
     }),
     Jet::new("rowSet", &[Deep], |heap, args| {
-        let Some(count) = count(heap, args[0]) else { return Outcome::Decline };
+        if heap.kind_of(args[0]) != Some(Kind::ROW) {
+            return Outcome::Decline;
+        }
+        let mut keys = elements(heap, args[0]);
+        let count = keys.len();
         if let Some(outcome) = room(heap, count * 6) {
             return outcome;
         }
-        let mut keys: Vec<u64> = heap.fields(args[0]).iter().map(|key| heap.resolve(*key)).collect();
         keys.sort_by(|a, b| compare(heap, *a, *b));
         keys.dedup_by(|a, b| compare(heap, *a, *b).is_eq());
         Outcome::Value(heap.set_of(&keys), count as u64)

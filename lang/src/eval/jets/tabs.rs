@@ -14,9 +14,8 @@
 //! | `(tabSplitAt n t)`, `(tabSplitLT k t)` | rows of two tables |
 
 use super::Need::{Deep, Elements, Head, Nothing};
-use super::control::truth;
-use super::rows::{at_most, count, room};
-use super::{Jet, Outcome, value};
+use super::rows::{at_most, elements, room};
+use super::{Jet, Outcome, truth, value};
 use crate::eval::heap::Heap;
 use crate::eval::order::compare;
 use crate::eval::tree;
@@ -159,18 +158,21 @@ fn map_node(heap: &mut Heap, node: u64, function: u64, with_key: bool) -> u64 {
 
 /// Declines what is no row of rows of two, and keys that are not normal yet.
 fn from_pairs(heap: &mut Heap, args: &[u64]) -> Outcome {
-    let Some(total) = count(heap, args[0]) else { return Outcome::Decline };
+    if heap.kind_of(args[0]) != Some(Kind::ROW) {
+        return Outcome::Decline;
+    }
+    let rows = elements(heap, args[0]);
+    let total = rows.len();
     if let Some(outcome) = room(heap, total * 6) {
         return outcome;
     }
     let mut pairs = Vec::with_capacity(total);
-    for pair in heap.fields(args[0]).to_vec() {
-        let pair = heap.resolve(pair);
-        if count(heap, pair) != Some(2) {
+    for pair in rows {
+        if super::rows::count(heap, pair) != 2 {
             return Outcome::Decline;
         }
         let key = heap.resolve(heap.field(pair, 0));
-        if !heap.is_normal(key) {
+        if !heap.is_evaluated(key) {
             return Outcome::Decline;
         }
         pairs.push((key, heap.field(pair, 1)));

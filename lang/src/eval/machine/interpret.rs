@@ -316,7 +316,7 @@ impl Machine {
                     }
                     pc += 1;
                 }
-                Op::EQL..=Op::GET => {
+                Op::EQL..=Op::CMP_NAT => {
                     let (x, y) = (self.operand(fp, pc, b(word)), self.operand(fp, pc, c(word)));
                     match self.ask(op(word), x, y) {
                         Some(value) => {
@@ -332,10 +332,16 @@ impl Machine {
                         }
                     }
                 }
-                Op::IS_NAT..=Op::IS_APP => {
+                Op::IS_NAT..=Op::IS_FULL => {
                     let value = self.operand(fp, pc, b(word));
                     self.steps -= 1;
-                    self.stack[fp + a(word)] = self.is_class(op(word), value);
+                    self.stack[fp + a(word)] = self.inspect(op(word), value);
+                    pc += 1;
+                }
+                Op::IDX => {
+                    let (index, row) = (self.operand(fp, pc, b(word)), self.operand(fp, pc, c(word)));
+                    self.steps -= 1;
+                    self.stack[fp + a(word)] = self.element(index, row);
                     pc += 1;
                 }
                 operation if operation < Op::EQL => {
@@ -354,10 +360,12 @@ impl Machine {
                         y = self.heap.resolve(y);
                     }
                     let second = self.heap.mem[pc + 1];
-                    let result = if x & y & 1 == 1 {
+                    let result = if operation == Op::IDX {
+                        (is_imm(x) && !is_lazy(y)).then(|| self.element(x, y))
+                    } else if (Op::IS_NAT..=Op::IS_FULL).contains(&operation) {
+                        (!is_lazy(x)).then(|| self.inspect(operation, x))
+                    } else if x & y & 1 == 1 {
                         small(operation, x, y)
-                    } else if operation >= Op::IDX {
-                        self.element(operation, x, y)
                     } else {
                         None
                     };
@@ -373,7 +381,7 @@ impl Machine {
                     let (x, y) = (self.operand(fp, pc, b(word)), self.operand(fp, pc, c(word)));
                     if x & y & 1 == 1 {
                         let yes = match operation - Op::BRANCH {
-                            Op::EQL => x == y,
+                            Op::EQL | Op::SAME => x == y,
                             Op::NEQ => x != y,
                             Op::LTH => x < y,
                             Op::LTE => x <= y,
@@ -426,37 +434,49 @@ impl Machine {
     /// What there is no need to ask a jet for.
     #[inline(always)]
     fn ask(&mut self, operation: u8, x: u64, y: u64) -> Option<u64> {
-        match operation {
-            Op::IDX | Op::GET => self.element(operation, x, y),
-            _ if x & y & 1 == 1 => small(operation, x, y),
-            _ if self.heap.is_nat(x) && self.heap.is_nat(y) => {
-                Some(verdict(operation, crate::eval::order::compare(&mut self.heap, x, y)))
-            }
-            _ => None,
+        if x & y & 1 == 1 {
+            return small(operation, x, y);
         }
-    }
-
-    /// An element of a row that is there.
-    #[inline(always)]
-    fn element(&self, operation: u8, x: u64, y: u64) -> Option<u64> {
-        let (index, row) = if operation == Op::IDX { (x, y) } else { (y, x) };
-        if row & 3 != 0 || !is_imm(index) || kind(self.heap.head(row)) != Kind::ROW {
+        let of_any = matches!(operation, Op::EQL | Op::NEQ | Op::CMP);
+        let (x_is_nat, y_is_nat) = (self.heap.is_nat(x), self.heap.is_nat(y));
+        if of_any && x_is_nat != y_is_nat {
+            return Some(verdict(operation, y_is_nat.cmp(&x_is_nat)));
+        }
+        if of_any && !x_is_nat {
             return None;
         }
-        let count = len(self.heap.head(row)) as u64;
-        let index = index >> 1;
-        Some(if index < count { self.heap.field(row, index as usize) } else { ZERO })
+        let (x, y) = (self.heap.cast(x), self.heap.cast(y));
+        Some(verdict(operation, crate::eval::order::compare(&mut self.heap, x, y)))
     }
 
-    fn is_class(&self, operation: u8, value: u64) -> u64 {
-        let class = match self.heap.kind_of(value) {
-            None | Some(Kind::BIG) => Op::IS_NAT,
-            Some(Kind::PIN) => Op::IS_PIN,
-            Some(Kind::LAW | Kind::BAR | Kind::SET) => Op::IS_LAW,
-            Some(Kind::ROW) if len(self.heap.head(value)) == 0 => Op::IS_LAW,
-            Some(_) => Op::IS_APP,
+    /// An element of what is a row.
+    #[inline(always)]
+    fn element(&self, index: u64, row: u64) -> u64 {
+        if is_imm(row) || kind(self.heap.head(row)) != Kind::ROW {
+            return ZERO;
+        }
+        let (index, count) = (self.heap.cast(index), len(self.heap.head(row)) as u64);
+        if is_imm(index) && index >> 1 < count { self.heap.field(row, (index >> 1) as usize) } else { ZERO }
+    }
+
+    /// What kind of value it is.
+    #[inline(always)]
+    fn inspect(&self, operation: u8, value: u64) -> u64 {
+        let (kind, count) = match self.heap.kind_of(value) {
+            None => (Kind::BIG, 0),
+            Some(kind) => (kind, len(self.heap.head(value))),
         };
-        if class == operation { ONE } else { ZERO }
+        let is_law = matches!(kind, Kind::LAW | Kind::BAR | Kind::SET) || kind == Kind::ROW && count == 0;
+        let yes = match operation {
+            Op::IS_NAT => kind == Kind::BIG,
+            Op::IS_PIN => kind == Kind::PIN,
+            Op::IS_LAW => is_law,
+            Op::IS_APP => !is_law && kind != Kind::BIG && kind != Kind::PIN,
+            Op::IS_ROW => kind == Kind::ROW,
+            Op::IS_FULL => kind == Kind::ROW && count > 0,
+            _ => return if kind == Kind::ROW { imm(count as u64) } else { ZERO },
+        };
+        if yes { ONE } else { ZERO }
     }
 
     /// Makes room for a frame whose code starts at `pc`.

@@ -11,7 +11,7 @@ pub(super) const OPERATIONS: usize = 1000;
 /// Any other number applied.
 pub(super) const CRASH: usize = 5;
 
-use Need::{Deep, Elements, Head, Nothing};
+use Need::{Deep, Elements, Head, IfRow, Nothing, Unless0};
 
 /// What the operations need, and what a crash does.
 const NEEDS: [&[Need]; 6] = [
@@ -25,6 +25,11 @@ const NEEDS: [&[Need]; 6] = [
 
 /// Room that there is before a jet, for what it makes without asking.
 const ROOM: usize = 64;
+
+/// Which argument's turn it is.
+fn index_of(turn: usize, count: usize, backwards: bool) -> usize {
+    if backwards && turn < count { count - 1 - turn } else { turn % count }
+}
 
 impl Machine {
     /// Begins a jet whose pin is at `fp`, its arguments after it.
@@ -45,9 +50,12 @@ impl Machine {
         let Frame::Jet { count, arg, .. } = Frame::of(self.stack[self.fp - 1]) else { return };
         let start = self.fp - count - 2;
         self.water = self.water.min(start);
-        // In the first round it is the argument itself.
-        if arg < count {
-            self.stack[start + 1 + arg] = self.value;
+        let Frame::Jet { jet, .. } = Frame::of(self.stack[self.fp - 1]) else { return };
+        let backwards = jet < OPERATIONS && self.jets.jet(jet).backwards;
+        // Unless it is an element of it, it is the argument itself.
+        let index = index_of(arg, count, backwards);
+        if is_lazy(self.stack[start + 1 + index]) {
+            self.stack[start + 1 + index] = self.value;
         }
     }
 
@@ -60,11 +68,25 @@ impl Machine {
         let start = end - count - 2;
         self.water = self.water.min(start);
         let needs = self.needs(jet);
-        // First all that are needed at all, then those that are needed whole.
+        let backwards = jet < OPERATIONS && self.jets.jet(jet).backwards;
+        // First all that are needed at all, then those that are needed at times, or whole.
         while arg < 2 * count {
-            let index = arg % count;
+            let index = index_of(arg, count, backwards);
             let need = needs[index];
-            if need == Nothing || arg >= count && need == Head {
+            let due = match need {
+                Nothing => false,
+                Head => arg < count,
+                Unless0(other) => {
+                    arg >= count
+                        && crate::eval::jets::is_true(&self.heap, self.heap.resolve(self.stack[start + 1 + other]))
+                }
+                IfRow(other) => {
+                    let other = self.heap.resolve(self.stack[start + 1 + other]);
+                    arg >= count && self.heap.kind_of(other) == Some(Kind::ROW) && len(self.heap.head(other)) > 0
+                }
+                Elements | Deep => true,
+            };
+            if !due {
                 arg += 1;
                 continue;
             }

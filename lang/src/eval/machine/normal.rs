@@ -7,7 +7,7 @@
 use super::{Machine, State, Stop};
 use crate::eval::Crash;
 use crate::eval::machine::frames::Frame;
-use crate::eval::word::{BUSY, Kind, NORMAL, ZERO, at, imm, is_imm, is_lazy, kind, len};
+use crate::eval::word::{BUSY, NORMAL, ZERO, at, imm, is_imm, is_lazy, len};
 
 /// How many parts count as one step.
 const PARTS_PER_STEP: usize = 8;
@@ -71,11 +71,11 @@ impl Machine {
                         return Ok(());
                     }
                     let head = self.heap.head(part);
-                    if head & BUSY != 0 {
-                        self.rest(start, top);
-                        return Err(Crash::CONTAINS_ITSELF.into());
-                    }
                     if head & NORMAL == 0 {
+                        if head & BUSY != 0 {
+                            self.rest(start, top);
+                            return Err(Crash::CONTAINS_ITSELF.into());
+                        }
                         deeper = Some(part);
                         break;
                     }
@@ -97,7 +97,7 @@ impl Machine {
                     top += 2;
                 }
                 None => {
-                    self.become_normal(object);
+                    self.heap.become_normal(object);
                     top -= 2;
                 }
             }
@@ -116,26 +116,5 @@ impl Machine {
         self.stack[top + 1] = Frame::NORMAL;
         self.fp = top + 2;
         self.state = State::Normal;
-    }
-
-    fn become_normal(&mut self, object: u64) {
-        let index = at(object);
-        let head = self.heap.mem[index];
-        self.heap.mem[index] = head & !BUSY | NORMAL;
-        // A set applied to what has turned out to be a row of as many values is a table: it is made one in its place.
-        if kind(head) == Kind::APP
-            && len(head) == 2
-            && let Some(tab) = self.heap.as_tab(object)
-        {
-            self.heap.will_overwrite(index);
-            self.heap.mem[index] = crate::eval::word::header(Kind::TAB, 0, 2) | NORMAL;
-            self.heap.mem[index + 1] = self.heap.field(tab, 0);
-            self.heap.mem[index + 2] = ZERO;
-            self.heap.remember(index);
-            // Its nodes are new, and all they have in them is normal.
-            for node in crate::eval::tree::nodes(&self.heap, self.heap.field(tab, 0)) {
-                self.heap.mem[at(node)] |= NORMAL;
-            }
-        }
     }
 }

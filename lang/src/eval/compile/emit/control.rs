@@ -59,16 +59,7 @@ impl Emitter<'_> {
             self.now(parts[1], depth + 1)?;
             return self.now(parts[2], depth + 1);
         }
-        // A let of which both a branch and what comes after make use is made before, and once.
-        let mut shared: Vec<usize> = Vec::new();
-        for part in &parts[1..] {
-            for slot in &self.source.slots[*part as usize] {
-                if matches!(self.places[slot], Place::Nowhere) && self.is_shared(*slot) {
-                    shared.push(*slot);
-                }
-            }
-        }
-        self.bring(&shared)?;
+        self.bring_shared(&parts[1..])?;
         let dest = self.slot();
         let (jumps, arms) = self.choose(inline, parts, depth)?;
         let (undo, height) = (self.undo.len(), self.height);
@@ -90,6 +81,19 @@ impl Emitter<'_> {
         self.height = most;
         self.land_all(&ends)?;
         Ok(Atom::Slot(dest))
+    }
+
+    /// Makes lets that a branch is not alone in making use of, before, and once.
+    pub(super) fn bring_shared(&mut self, parts: &[Part]) -> Result<(), Limit> {
+        let mut shared: Vec<usize> = Vec::new();
+        for part in parts {
+            for slot in &self.source.slots[*part as usize] {
+                if matches!(self.places[slot], Place::Nowhere) && self.is_shared(*slot) {
+                    shared.push(*slot);
+                }
+            }
+        }
+        self.bring(&shared)
     }
 
     /// Whether a let is mentioned more than once, or by one that is.
@@ -138,17 +142,13 @@ impl Emitter<'_> {
         let part = |index: usize| Arm::Part(parts[index]);
         Ok(match inline {
             Inline::If => (self.test(parts[1], depth)?, vec![part(2), part(3)]),
-            Inline::Ifz => {
-                let [yes, no] = two(self.test(parts[1], depth)?);
-                // Whatever is reached by falling through comes first.
-                (vec![yes, no], vec![part(3), part(2)])
-            }
             Inline::And => (self.test(parts[1], depth)?, vec![Arm::Truth(parts[2]), Arm::Constant(ZERO)]),
             Inline::Or => (self.test(parts[1], depth)?, vec![Arm::Constant(ONE), Arm::Truth(parts[2])]),
-            Inline::Case => {
-                let number = self.now(parts[3], depth + 1)?;
+            Inline::Case | Inline::Ifz => {
+                let [zero, more, number] = if inline == Inline::Case { [1, 2, 3] } else { [2, 3, 1] };
+                let number = self.now(parts[number], depth + 1)?;
                 let at = self.op(Op::JUMP_ZERO, [Number(0), number.into(), Number(0)])?;
-                (vec![vec![], vec![(at, at, 0)]], vec![Arm::Before(parts[2], number), part(1)])
+                (vec![vec![], vec![(at, at, 0)]], vec![Arm::Before(parts[more], number), part(zero)])
             }
             Inline::Switch => return self.switch(parts, depth),
             _ => unreachable!("it does not branch"),
@@ -162,8 +162,10 @@ impl Emitter<'_> {
         {
             let parts = parts.clone();
             match self.form(&parts) {
-                Form::Inline(Inline::Op(op), 2) if parts.len() == 3 && Op::is_order(op) && op != Op::CMP => {
-                    let (x, y) = (self.now(parts[1], depth + 1)?, self.now(parts[2], depth + 1)?);
+                Form::Inline(inline @ (Inline::Op(op) | Inline::Back(op)), 2)
+                    if parts.len() == 3 && Op::is_question(op) =>
+                {
+                    let (x, y) = self.both_now(inline, &parts, depth)?;
                     let function = self.later(parts[0], depth)?;
                     let from = self.op(Op::BRANCH + op, [Number(0), x.into(), y.into()])?;
                     let at = self.put(0, [Number(0); 3])?;
@@ -217,8 +219,4 @@ impl Emitter<'_> {
     fn land_all(&mut self, jumps: &Jumps) -> Result<(), Limit> {
         jumps.iter().try_for_each(|(from, at, field)| self.land(*from, *at, *field))
     }
-}
-
-fn two(jumps: Vec<Jumps>) -> [Jumps; 2] {
-    jumps.try_into().unwrap_or_else(|_| unreachable!("two branches"))
 }

@@ -122,17 +122,23 @@ impl Emitter<'_> {
     fn trial(&mut self, part: Part, depth: usize) -> Result<Option<Trial>, Limit> {
         let Expr::Apply(parts) = self.expr(part) else { return Ok(Some(Trial::Atom(self.later(part, 0)?))) };
         let parts = parts.clone();
-        let (op, count) = match self.form(&parts) {
-            Form::Inline(Inline::Op(op), count) => (op, count),
-            Form::Inline(Inline::Idx, count) => (Op::IDX, count),
-            Form::Inline(Inline::Get, count) => (Op::GET, count),
-            _ => return Ok(None),
+        let Form::Inline(inline, count) = self.form(&parts) else { return Ok(None) };
+        let op = match inline {
+            Inline::Idx | Inline::Get => Op::IDX,
+            inline => match inline.op() {
+                Some(op) => op,
+                None => return Ok(None),
+            },
         };
         if depth == 0 || !Op::is_cheap(op) || parts.len() != count + 1 {
             return Ok(None);
         }
+        let mut args = parts[1..].to_vec();
+        if inline == Inline::Get {
+            args.reverse();
+        }
         let mut operands = Vec::new();
-        for part in &parts[1..] {
+        for part in &args {
             match self.trial(*part, depth - 1)? {
                 Some(operand) => operands.push(operand),
                 None => return Ok(None),

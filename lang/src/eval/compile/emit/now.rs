@@ -1,10 +1,11 @@
 //! Parts whose value is asked for: here, or as the result.
 
-use super::{Atom, Emitter, Field, Form, Number, Place};
+use super::{Atom, Emitter, Form, Number, Place};
 use crate::eval::Limit;
 use crate::eval::code::Op;
 use crate::eval::compile::expr::{Expr, Part};
 use crate::eval::jets::{Inline, Need};
+use crate::eval::word::{ONE, ZERO};
 
 impl Emitter<'_> {
     /// Makes the value of a part the result.
@@ -98,14 +99,20 @@ impl Emitter<'_> {
 
     /// The arguments of a jet: those that it needs are evaluated first.
     fn jet_args(&mut self, jet: usize, parts: &[Part], depth: usize) -> Result<Vec<Atom>, Limit> {
-        let mut atoms = vec![self.later(parts[0], depth)?];
-        let needs = self.jets.jet(jet).needs;
-        for (part, need) in parts[1..].iter().zip(needs) {
-            atoms.push(if *need == Need::Nothing {
-                self.later(*part, depth + 1)?
-            } else {
-                self.now(*part, depth + 1)?
-            });
+        let jet = self.jets.jet(jet);
+        let mut atoms = vec![self.later(parts[0], depth)?; parts.len()];
+        let count = jet.needs.len();
+        for turn in 0..count {
+            let index = if jet.backwards { count - 1 - turn } else { turn };
+            if matches!(jet.needs[index], Need::Head | Need::Elements | Need::Deep) {
+                atoms[index + 1] = self.now(parts[index + 1], depth + 1)?;
+            }
+        }
+        // What is evaluated has not changed: nothing that is made from here on is asked for before.
+        for index in 0..count {
+            if matches!(jet.needs[index], Need::Nothing | Need::Unless0(_) | Need::IfRow(_)) {
+                atoms[index + 1] = self.later(parts[index + 1], depth + 1)?;
+            }
         }
         Ok(atoms)
     }
@@ -198,20 +205,27 @@ impl Emitter<'_> {
     /// An operation with just its arguments, here.
     fn inline(&mut self, inline: Inline, parts: &[Part], depth: usize) -> Result<Atom, Limit> {
         match inline {
-            Inline::Op(op) if Op::is_order(op) => {
-                let (x, y) = (self.now(parts[1], depth + 1)?, self.now(parts[2], depth + 1)?);
+            Inline::Op(op) | Inline::Back(op) if Op::is_order(op) => {
+                let (x, y) = self.both_now(inline, parts, depth)?;
                 let function = self.later(parts[0], depth)?;
                 self.order(op, function, x, y)
             }
-            Inline::Op(op) => {
+            Inline::Op(op) if parts.len() == 2 => {
                 let x = self.now(parts[1], depth + 1)?;
-                let y = match parts.get(2) {
-                    Some(part) => Field::Atom(self.now(*part, depth + 1)?),
-                    None => Number(0),
-                };
                 let dest = self.slot();
-                self.op(op, [Number(dest), x.into(), y])?;
+                self.op(op, [Number(dest), x.into(), Number(0)])?;
                 Ok(Atom::Slot(dest))
+            }
+            Inline::Op(op) | Inline::Back(op) => {
+                let (x, y) = self.both_now(inline, parts, depth)?;
+                let dest = self.slot();
+                self.op(op, [Number(dest), x.into(), y.into()])?;
+                Ok(Atom::Slot(dest))
+            }
+            Inline::Guard(op, guard) => {
+                let test = self.now(parts[1 + guard], depth + 1)?;
+                let zero = if op == Op::POW { ONE } else { ZERO };
+                self.guarded(op, [test, test], guard == 0, parts[2 - guard], zero, depth)
             }
             Inline::Idx | Inline::Get => {
                 let dest = self.element(parts, depth)?;
@@ -232,14 +246,71 @@ impl Emitter<'_> {
         Ok(Atom::Slot(dest))
     }
 
-    /// An element of a row, perhaps to be evaluated.
+    /// Two arguments, in the order in which they are evaluated.
+    pub(super) fn both_now(&mut self, inline: Inline, parts: &[Part], depth: usize) -> Result<(Atom, Atom), Limit> {
+        if let Inline::Back(_) = inline {
+            let y = self.now(parts[2], depth + 1)?;
+            return Ok((self.now(parts[1], depth + 1)?, y));
+        }
+        let x = self.now(parts[1], depth + 1)?;
+        Ok((x, self.now(parts[2], depth + 1)?))
+    }
+
+    /// An element of a row, perhaps to be evaluated. Which one is asked only if there are any.
     fn element(&mut self, parts: &[Part], depth: usize) -> Result<Atom, Limit> {
-        let (x, y) = (self.now(parts[1], depth + 1)?, self.now(parts[2], depth + 1)?);
-        let function = self.later(parts[0], depth)?;
-        let op = match self.form(parts) {
-            Form::Inline(Inline::Get, _) => Op::GET,
-            _ => Op::IDX,
+        let (index, row) = match self.form(parts) {
+            Form::Inline(Inline::Get, _) => (parts[2], parts[1]),
+            _ => (parts[1], parts[2]),
         };
-        self.order(op, function, x, y)
+        let row = self.now(row, depth + 1)?;
+        if self.is_there(index) {
+            return self.guarded(Op::IDX, [row, row], false, index, ZERO, depth);
+        }
+        let full = self.slot();
+        self.op(Op::IS_FULL, [Number(full), row.into(), Number(0)])?;
+        self.guarded(Op::IDX, [Atom::Slot(full), row], false, index, ZERO, depth)
+    }
+
+    /// Whether a part is evaluated already.
+    fn is_there(&self, part: Part) -> bool {
+        match self.expr(part) {
+            Expr::Constant(_) => true,
+            Expr::Slot(slot) => matches!(self.places[slot], Place::Known { evaluated: true, .. }),
+            Expr::Apply(_) => false,
+        }
+    }
+
+    /// An operation whose other argument is evaluated only if a test is not zero; else a constant.
+    fn guarded(
+        &mut self,
+        op: u8,
+        [test, known]: [Atom; 2],
+        known_first: bool,
+        other: Part,
+        zero: u64,
+        depth: usize,
+    ) -> Result<Atom, Limit> {
+        let fields = |known: Atom, other: Atom| if known_first { (known, other) } else { (other, known) };
+        if self.is_there(other) {
+            let other = self.now(other, depth + 1)?;
+            let dest = self.slot();
+            let (x, y) = fields(known, other);
+            self.op(op, [Number(dest), x.into(), y.into()])?;
+            return Ok(Atom::Slot(dest));
+        }
+        self.bring_shared(&[other])?;
+        let dest = self.slot();
+        let jump = self.op(Op::JUMP_ZERO, [Number(0), test.into(), Number(0)])?;
+        let undo = self.undo.len();
+        let other = self.now(other, depth + 1)?;
+        let (x, y) = fields(known, other);
+        self.op(op, [Number(dest), x.into(), y.into()])?;
+        let end = self.op(Op::JUMP, [Number(0); 3])?;
+        self.restore(undo);
+        self.land(jump, jump, 0)?;
+        let zero = self.constant(zero);
+        self.op(Op::MOVE, [Number(dest), zero.into(), Number(0)])?;
+        self.land(end, end, 0)?;
+        Ok(Atom::Slot(dest))
     }
 }
