@@ -314,7 +314,7 @@ impl Failure {
             Self::Boot { source, .. } if source.is_damage() => FAILED,
             Self::Boot { source, .. } => source.exit_code(),
             Self::Halted(_) => HALTED,
-            Self::ChildDied { .. } | Self::Unrepairable { .. } | Self::NotWhole { .. } => INTEGRITY,
+            Self::Unrepairable { .. } | Self::NotWhole { .. } => INTEGRITY,
             Self::Damaged { source, .. } | Self::Repair { source, .. } => source.exit_code(),
             Self::NotStarted { source, .. } => source.exit,
             Self::Environment { .. } => USAGE,
@@ -343,7 +343,9 @@ impl Failure {
             Self::Run(RunError::Commit(error)) => error.is_damage(),
             Self::Pack(seed::pack::WriteError::Load(error)) => error.is_damage(),
             Self::Replay { source, .. } => source.is_damage(),
-            Self::ChildDied { .. } | Self::Damaged { .. } => true,
+            // Whoever ends it otherwise has said nothing about the machine.
+            Self::ChildDied { signal, .. } => DAMAGE_SIGNALS.contains(signal),
+            Self::Damaged { .. } => true,
             _ => false,
         }
     }
@@ -389,6 +391,10 @@ impl Failure {
             _ if self.is_failing_disk() && !self.is_damage() => {
                 Some("the disk failed (dmesg says how); nothing acknowledged is lost by that, do this again when it is sound".to_owned())
             }
+            Self::ChildDied { .. } if !self.is_damage() => Some(
+                "somebody ended it, as the kernel does where there is too little memory (dmesg says so); nothing was changed, do this again"
+                    .to_owned(),
+            ),
             Self::Boot { source, .. } => match source.as_ref() {
                 Self::Halted(_) => Some("no machine was made; --limit NAME=VALUE gives its steps more".to_owned()),
                 source if source.is_damage() => None,

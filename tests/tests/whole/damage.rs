@@ -8,12 +8,14 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use tests::abide::{Life, Ran, Talk, abide, boot, copy_folder, example, finish, place_in_memory};
+use tests::not_run;
 use tests::sim::random::Random;
 
 const STORE: &str = "data.mdb";
@@ -384,4 +386,28 @@ fn a_store_or_a_head_of_another_time_or_another_machine() {
         let tally = examine_all(&patient, &replaced(file, &other), 1);
         assert_eq!(tally.worked, if file == "head" { tally.worked } else { 0 }, "another machine's {file}");
     }
+}
+
+/// Under a limit of memory the kernel killed the process that `verify` checks in, and `verify` said that the machine was damaged and should be
+/// repaired. Only signals that damage sends are damage: any other says nothing about the machine.
+#[test]
+fn a_check_that_somebody_ends_is_no_damage() {
+    let patient = Patient::new();
+    let machine = patient.kept();
+    // The first of the two opens no machine; the other is stopped where it opens its store.
+    let mut verify = Command::new("strace");
+    verify.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=mmap"]);
+    verify.args(["-e", "inject=mmap:signal=SIGKILL:when=1", "-P"]).arg(machine.join(STORE));
+    let ran = match verify
+        .arg(abide(&[] as &[&str]).get_program())
+        .args(["verify", "kept"])
+        .current_dir(patient.place.path())
+        .output()
+    {
+        Ok(output) => output,
+        Err(error) => return not_run(&format!("ending a check: strace: {error}")),
+    };
+    let err = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{err}");
+    assert!(err.starts_with("error: checking kept ended by signal 9\n  hint: somebody ended it"), "{err}");
 }
