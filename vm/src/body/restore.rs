@@ -13,7 +13,7 @@ use super::{Body, BodyError, SharedObjects};
 use crate::guest::{Guest, HostFault, Misfit, RestoreError};
 use crate::memory::{Pager, PagerError};
 
-/// Memories with more pages than this (4 MiB) are paged in as they are touched. A page takes some 25 us to load and check, so this is what opening may
+/// Memories with more pages than this (4 MiB) are paged in as they are touched. A page takes some 10 us to load and check, so this is what opening may
 /// cost: `cargo bench -- opening`.
 pub const EAGER_PAGES_MAX: u64 = 1024;
 
