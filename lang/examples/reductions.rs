@@ -1,13 +1,20 @@
 //! How many reductions a second: `cargo run --release -p lang --example reductions [NAME]`.
 //!
-//! A reduction is a law's body entered, or a jet. Programs are in the notation of the evaluator's tests.
+//! A reduction is a law's body entered, or a jet. Times are of this thread on a processor. Programs are in the notation of the
+//! evaluator's tests. `events` is another measurement: a counter beside a table of a million entries, one of which each event changes.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement for people")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "of times and counts"
+)]
 
 #[path = "../tests/eval/reader.rs"]
 mod reader;
 
-use std::time::Instant;
+use std::time::Duration;
 
 use lang::Value;
 use lang::eval::{Depth, JetTable, Limits, Machine, Progress};
@@ -47,6 +54,7 @@ const MORE: &str = r#"
 
     fill n s t = (let k (mod (add (mul s 1103515245) 12345) 2147483648) (if n (fill (sub n 1) k (tabIns k n t)) t))
     look n s acc t = (let k (mod (add (mul s 1103515245) 12345) 2147483648) (if n (look (sub n 1) k (add acc (tabIdx k t)) t) acc))
+    step s k = (let n (inc (idx 0 s)) [n (tabIns k n (idx 1 s))])
     maps n = (let t (fill n 42 (tabSing 0 0)) (look n 42 0 t))
 
     fact n = (if n (mul n (fact (sub n 1))) 1)
@@ -59,6 +67,9 @@ fn main() {
     let mut library = Library::new();
     let order = "filter2 f p h t = (if (p h) [h (f p t)] (f p t))";
     library.define(order).define(MORE);
+    if wanted.as_deref() == Some("events") {
+        return events(&library);
+    }
     let programs: [(&str, &[u64]); 10] = [
         ("fib", &[30]),
         ("loop", &[10_000_000, 0]),
@@ -75,24 +86,17 @@ fn main() {
         if wanted.as_ref().is_some_and(|wanted| wanted != name) || name == "suml" {
             continue;
         }
-        let mut table = JetTable::default();
-        let names: Vec<&str> = table.names().map(|(name, _)| name).collect();
-        for name in names {
-            if let Some(Value::Pin(pin)) = library.defined.get(name) {
-                table.bind(name, pin.hash());
-            }
-        }
         let mut args: Vec<Value> = args.iter().copied().map(Value::word).collect();
         if name == "text" {
             args.push(Value::bar(b""));
         }
         let value = Value::app(library.get(name), args);
-        let mut machine = Machine::new(Limits::default(), table).unwrap();
+        let mut machine = machine(&library);
         let root = machine.load(&value);
         machine.start(root, Depth::Normal);
-        let start = Instant::now();
+        let start = cpu();
         let progress = machine.run(u64::MAX);
-        let seconds = start.elapsed().as_secs_f64();
+        let seconds = (cpu() - start).as_secs_f64();
         let Progress::Done(root) = progress else { panic!("{name}: {progress:?}") };
         let usage = machine.usage();
         println!(
@@ -104,4 +108,50 @@ fn main() {
             machine.read(root).unwrap(),
         );
     }
+}
+
+fn machine(library: &Library) -> Machine {
+    let mut table = JetTable::default();
+    let names: Vec<&str> = table.names().map(|(name, _)| name).collect();
+    for name in names {
+        if let Some(Value::Pin(pin)) = library.defined.get(name) {
+            table.bind(name, pin.hash());
+        }
+    }
+    Machine::new(Limits::default(), table).unwrap()
+}
+
+/// Time of this thread on a processor: others may be busy.
+fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+}
+
+fn events(library: &Library) {
+    const ENTRIES: u64 = 1_000_000;
+    let mut machine = machine(library);
+    let table = Value::tab((0..ENTRIES).map(|key| (Value::word(key), Value::word(0))).collect()).unwrap();
+    let step = machine.load(&library.get("step"));
+    let mut state = machine.load(&Value::row(vec![Value::word(0), table]));
+    // What taking in a million entries leaves to do is no event's.
+    machine.collect(true);
+    let mut random = 1u64;
+    let mut times = Vec::new();
+    for _ in 0..1_000_000 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let key = machine.load(&Value::word((random >> 33) % ENTRIES));
+        let start = cpu();
+        let next = machine.apply(step, &[state, key]);
+        machine.release(key);
+        machine.release(state);
+        machine.start(next, Depth::Normal);
+        machine.release(next);
+        let Progress::Done(root) = machine.run(u64::MAX) else { panic!("it ends") };
+        state = root;
+        times.push(cpu() - start);
+    }
+    times.sort_unstable();
+    let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
+    let usage = machine.usage();
+    println!("median {:?}, 99 % {:?}, 99.99 % {:?}, worst {:?}; {usage:?}", at(0.5), at(0.99), at(0.9999), at(1.0));
 }

@@ -7,11 +7,11 @@
 //!                    └──read── Value
 //! ```
 //!
-//! * [`word`], [`heap`]: values are words; objects live in one space, young ones at its start. Collected in slices.
-//! * [`object`], [`tree`], [`number`], [`order`], [`hash`]: the forms that values have there, indistinguishable from outside.
-//! * [`code`], [`compile`]: laws as instructions.
-//! * [`machine`]: the stack, running, applying, normalising; crashes and pauses.
-//! * [`jets`]: what is done by the machine in place of a law. [`transfer`]: values in and out.
+//! * `word`, `heap`: values are words; objects live in one space, young ones at its start. Collected in slices.
+//! * `object`, `tree`, `number`, `order`, `hash`: the forms that values have there, indistinguishable from outside.
+//! * `code`, `compile`: laws as instructions.
+//! * `machine`: the stack, running, applying, normalising; crashes and pauses.
+//! * `jets`: what is done by the machine in place of a law. `transfer`: values in and out.
 //!
 //! Invariant: nothing recurses on the depth of a value or a computation. What is under way is on the stack, which has a limit.
 //! Invariant: between two calls of [`Machine::run`] all there is of a computation is in the machine's own vectors.
@@ -31,6 +31,8 @@ mod machine;
 mod number;
 mod object;
 mod order;
+#[cfg(test)]
+mod pages;
 mod transfer;
 mod tree;
 mod word;

@@ -48,7 +48,7 @@ impl Heap {
     /// A heap of so many words, a nursery of so many among them. Room is taken as it is used.
     pub(super) fn new(limit: usize, nursery: usize, stress: bool) -> Result<Self, Limit> {
         let mut mem: Vec<u64> = Vec::new();
-        // Twice at most is what is in use while what is dead has not been found, and a page to start at the beginning of one.
+        // Reserved at once, so that nothing is ever copied to grow. What is not used is not touched.
         mem.try_reserve_exact(limit.saturating_add(nursery).saturating_add(2 * PAGE)).map_err(|_| Limit::Host)?;
         // Where a page of the host starts, so that a block is one page.
         let lead = mem.as_ptr().addr().wrapping_neg() % (PAGE * 8) / 8;
@@ -236,5 +236,12 @@ impl Heap {
     #[inline(always)]
     pub(super) fn entry(&self, thunk: usize) -> usize {
         at(self.mem[thunk + 1]) + extra(self.mem[thunk])
+    }
+
+    /// All its memory, to be compared with what it is later.
+    #[cfg(test)]
+    pub(super) fn pieces(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        vec![("words", words(&self.mem)), ("remembered", words(&self.remembered)), ("marks", words(&self.blocks.marks))]
     }
 }

@@ -237,6 +237,11 @@ impl Machine {
         std::mem::take(&mut self.shown)
     }
 
+    #[cfg(test)]
+    pub(super) fn stack(&self) -> &[u64] {
+        &self.stack
+    }
+
     /// What has been used.
     #[must_use]
     pub fn usage(&self) -> Usage {
@@ -365,7 +370,8 @@ impl Machine {
     fn over(&mut self) -> Result<(), Stop> {
         if self.heap.is_over() {
             self.collect_at(self.fp, self.frame_words(), None, true);
-            if self.heap.is_over() {
+            // Nearly all of it in use would mean to collect again at once, and again.
+            if !self.heap.could_hold(self.limits.heap_words / 16) {
                 return Err(Limit::Heap.into());
             }
         }

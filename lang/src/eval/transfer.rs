@@ -110,6 +110,11 @@ impl Machine {
                 if normal {
                     let index = at(word);
                     self.heap.mem[index] |= NORMAL;
+                    if kind(self.heap.mem[index]) == Kind::TAB {
+                        for node in super::tree::nodes(&self.heap, self.heap.field(word, 0)) {
+                            self.heap.mem[at(node)] |= NORMAL;
+                        }
+                    }
                 }
                 (word, normal)
             }

@@ -1,7 +1,7 @@
 //! What runs long or deep, is interrupted, or never ends.
 
-use lang::Value;
 use lang::eval::{CrashValue, Depth, Limit, Limits, Machine, Progress};
+use lang::{Nat, Value};
 
 use crate::basics::{evaluate, limits, machine};
 use crate::programs::Dice;
@@ -127,7 +127,7 @@ fn crashes() {
     let root = machine.load(&call(&library, "deep", &[5]));
     machine.start(root, Depth::Normal);
     let Progress::Crashed(crashed) = machine.run(1_000_000) else { panic!("it crashes") };
-    assert_eq!(crashed.crash, CrashValue::Operation(lang::Nat::word(7), said.clone()));
+    assert_eq!(crashed.crash, CrashValue::Operation(Nat::word(7), said.clone()));
     let names: Vec<String> = crashed.trace.iter().map(|name| String::from_utf8(name.to_bytes_le()).unwrap()).collect();
     assert_eq!(names, ["deep"; 5], "the innermost was left for boom, and that for its crash");
     // Evaluated again, it crashes again, whatever was under way.
@@ -135,7 +135,7 @@ fn crashes() {
     let Progress::Crashed(again) = machine.run(1_000_000) else { panic!("it crashes") };
     assert_eq!(again.crash, crashed.crash);
     let twice = evaluate(&mut machine, &call(&library, "twice", &[3]), 1_000_000).unwrap();
-    assert_eq!(twice, Err(CrashValue::Operation(lang::Nat::word(7), said)));
+    assert_eq!(twice, Err(CrashValue::Operation(Nat::word(7), said)));
     let big = Value::app(library.get("id"), vec![Value::word(0)]);
     assert_eq!(evaluate(&mut machine, &big, 10), Some(Ok(Value::word(0))));
 }
@@ -275,4 +275,62 @@ fn a_million_events_in_bounded_memory() {
     assert!(end.heap_words <= most + most / 4, "{most} words after 200,000 events, then {}", end.heap_words);
     let Value::App(row) = machine.read(state).unwrap() else { panic!("a row") };
     assert_eq!(row.args()[1], Value::word(1_000_000));
+}
+
+/// Bodies that nobody writes: deep, wide, with long chains of lets, of many arguments.
+#[test]
+fn bodies_of_any_shape() {
+    let library = library("");
+    let apply = |f, x| Value::app(Value::word(0), vec![f, x]);
+    let quote = crate::reader::constant;
+    let law = |arity: u64, body| Value::law(Nat::ZERO, Nat::word(arity), body).unwrap();
+    let (inc, add, pair) = (quote(library.get("inc")), quote(library.get("add")), quote(Value::cow(2)));
+    let mut machine = machine(&library, true, limits());
+    let mut run =
+        |law: Value, args: Vec<Value>| evaluate(&mut machine, &Value::app(law, args), u64::MAX).unwrap().unwrap();
+    let deep = 10_000;
+
+    let strict = |deep| (0..deep).fold(Value::word(1), |body, _| apply(inc.clone(), body));
+    assert_eq!(run(law(1, strict(deep)), vec![Value::word(5)]), Value::word(deep + 5));
+    let sums = (0..deep).fold(Value::word(1), |body, _| apply(apply(add.clone(), body), Value::word(1)));
+    assert_eq!(run(law(1, sums), vec![Value::word(2)]), Value::word(2 * deep + 2));
+    let list = (0..deep).fold(Value::word(1), |body, _| apply(apply(pair.clone(), body), Value::word(1)));
+    let list = run(law(1, list), vec![Value::word(7)]);
+    assert_eq!(list.as_row().unwrap().get(0), Some(&Value::word(7)));
+    // Each let is the one before and one more, the last one is asked for; and the other way round.
+    for forward in [true, false] {
+        let count = 5_000;
+        let body = (0..count).rev().fold(Value::word(if forward { count + 1 } else { 2 }), |body, index| {
+            let slot = if forward {
+                index + 1
+            } else if index + 1 == count {
+                1
+            } else {
+                index + 3
+            };
+            Value::app(Value::word(1), vec![apply(inc.clone(), Value::word(slot)), body])
+        });
+        assert_eq!(run(law(1, body), vec![Value::word(1)]), Value::word(count + 1));
+    }
+    let wide = 5000;
+    let sum = (2..=wide).fold(Value::word(1), |body, slot| apply(apply(add.clone(), body), Value::word(slot)));
+    assert_eq!(run(law(wide, sum), (0..wide).map(|_| Value::word(3)).collect()), Value::word(3 * wide));
+    let row = (1..=wide).fold(quote(Value::cow(wide)), |body, slot| apply(body, Value::word(slot)));
+    assert_eq!(
+        run(law(wide, row), (0..wide).map(Value::word).collect()),
+        Value::row((0..wide).rev().map(Value::word).collect())
+    );
+    // A constructor of more elements than there are; a number larger than there may be.
+    let cow = Value::cow(u64::MAX - 1);
+    let held = Value::app(cow.clone(), vec![Value::word(1)]);
+    assert_eq!(run(law(1, apply(quote(cow), Value::word(1))), vec![Value::word(1)]), held);
+    let huge = Value::app(library.get("bex"), vec![Value::word(1 << 40)]);
+    assert_eq!(evaluate(&mut machine, &huge, 100), Some(Err(CrashValue::NumberTooLarge)));
+    let long = machine.load(&Value::app(law(1, strict(1_000_000)), vec![Value::word(1)]));
+    machine.start(long, Depth::Normal);
+    assert!(matches!(machine.run(100), Progress::Stopped(Limit::Law, _)));
+    let many = Value::app(library.get("gen"), vec![Value::word(1 << 60), library.get("inc")]);
+    let root = machine.load(&many);
+    machine.start(root, Depth::Normal);
+    assert!(matches!(machine.run(100), Progress::Stopped(Limit::Heap, _)));
 }

@@ -6,5 +6,6 @@ mod reader;
 mod reference;
 
 mod basics;
+mod jets;
 mod long;
 mod programs;

@@ -13,9 +13,10 @@ const CHUNK: usize = 512;
 const CHUNK_SHIFT: u32 = 40;
 /// A cycle begins when as many words were promoted as half of what was alive, but at least so many.
 const CYCLE_LEAST: usize = 128 << 10;
-/// Words to look at for each word promoted since, and at least, at each minor collection.
+/// Words to look at for each word promoted; at least, and at most, at each minor collection. What is more than that waits.
 const RATE: usize = 4;
 const SLICE_LEAST: usize = 64 << 10;
+const SLICE_MOST: usize = 256 << 10;
 
 #[derive(Default)]
 pub(super) struct Marking {
@@ -26,6 +27,8 @@ pub(super) struct Marking {
     /// Words promoted since the last slice, and since the last cycle's end.
     pub(super) owed: usize,
     since: usize,
+    /// Words that are due to be looked at.
+    due: usize,
     /// How many words were found alive: in this cycle so far, in the last one.
     found: usize,
     alive: usize,
@@ -93,6 +96,7 @@ impl Heap {
         self.marking.on = true;
         self.marking.cycle += 1;
         self.marking.found = 0;
+        self.marking.due = 0;
         for root in roots.iter().copied().flatten() {
             self.shade(*root);
         }
@@ -135,7 +139,10 @@ impl Heap {
         let owed = std::mem::take(&mut self.marking.owed);
         self.marking.since += owed;
         if self.marking.on {
-            self.advance(if stress { 1 } else { SLICE_LEAST.max(owed * RATE) });
+            self.marking.due += owed * RATE;
+            let words = if stress { 1 } else { self.marking.due.clamp(SLICE_LEAST, SLICE_MOST) };
+            self.marking.due = self.marking.due.saturating_sub(words);
+            self.advance(words);
         } else if self.marking.since > CYCLE_LEAST.max(self.marking.alive / 2) || stress {
             self.begin(roots);
         }

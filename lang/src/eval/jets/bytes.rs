@@ -125,7 +125,8 @@ fn find(heap: &mut Heap, args: &[u64]) -> Outcome {
         return value(end);
     }
     let found = if wanted.is_empty() { Some(0) } else { search(&bytes[from..], &wanted) };
-    Outcome::Value(found.map_or(end, |at| imm((from + at) as u64)), (bytes.len() + wanted.len()) as u64 / 64)
+    let place = found.map_or(end, |at| imm((from + at) as u64));
+    Outcome::Value(place, (bytes.len() + wanted.len()) as u64 / 64)
 }
 
 /// Knuth, Morris and Pratt: no input makes it slow.
