@@ -56,7 +56,7 @@ pub use self::pager::{Pager, PagerError};
 pub(crate) use self::stop::StopMemory;
 pub use self::tracker::Tracker;
 
-use self::chunks::Chunks;
+use self::chunks::{Chunks, Grain};
 use self::pager::LazyImage;
 use self::tracker::Tracking;
 use crate::raw::Mapping;
@@ -164,14 +164,20 @@ pub(crate) enum FaultedWrite {
 const NOWHERE: usize = usize::MAX;
 
 impl GuestMemory {
-    fn create(tracker: Tracker, bytes: usize, capacity: usize, guard: usize) -> Result<GuestMemory, MemoryError> {
+    fn create(
+        tracker: Tracker,
+        grain: Grain,
+        bytes: usize,
+        capacity: usize,
+        guard: usize,
+    ) -> Result<GuestMemory, MemoryError> {
         let mapping = Mapping::reserve(capacity, guard)
             .map_err(|source| MemoryError::Reserve { reserved_bytes: capacity.saturating_add(guard), source })?;
         let tracking = Tracking::start(tracker, &mapping).map_err(|source| MemoryError::Track { tracker, source })?;
         let memory = GuestMemory {
             image: Mutex::new(None),
             tracking: Mutex::new(tracking),
-            chunks: Chunks::new(tracker.grain(), capacity),
+            chunks: Chunks::new(grain, capacity),
             growth_failure: Mutex::new(None),
             watched: AtomicUsize::new(NOWHERE),
             bulk_write_seen: AtomicBool::new(false),

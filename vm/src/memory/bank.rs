@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, ThreadId};
 
+use super::chunks::Grain;
 use super::stop::StopMemory;
 use super::{GuestMemory, MemoryError, Tracker, WASM_PAGE_BYTES, lock};
 
 /// Makes the memories of all instances of an engine. Give it to `Config::with_host_memory`.
 pub(crate) struct MemoryBank {
     tracker: Tracker,
+    grain: Grain,
     /// Memories made so far by each thread that is inside [`MemoryBank::watch`].
     watched: Mutex<HashMap<ThreadId, Watched>>,
     /// Every stop memory that is still in use.
@@ -42,7 +44,12 @@ pub(crate) enum NewMemory {
 impl MemoryBank {
     /// A bank whose memories use the given tracker, which should come from [`Tracker::select`].
     pub(crate) fn new(tracker: Tracker) -> MemoryBank {
-        MemoryBank { tracker, watched: Mutex::default(), stops: Mutex::default() }
+        MemoryBank::with_grain(tracker, tracker.grain())
+    }
+
+    /// One whose memories are divided otherwise than this tracker wants.
+    pub(super) fn with_grain(tracker: Tracker, grain: Grain) -> MemoryBank {
+        MemoryBank { tracker, grain, watched: Mutex::default(), stops: Mutex::default() }
     }
 
     /// Calls `instantiate`, and returns with its result the memories that it made on this thread: the `own` first ones of the module, and
@@ -90,7 +97,7 @@ impl MemoryBank {
         let memory = if is_stop {
             NewMemory::Stop(Arc::new(StopMemory::create(minimum, reserved, guard)?))
         } else {
-            NewMemory::Own(Arc::new(GuestMemory::create(self.tracker, minimum, reserved, guard)?))
+            NewMemory::Own(Arc::new(GuestMemory::create(self.tracker, self.grain, minimum, reserved, guard)?))
         };
         if let NewMemory::Stop(stop) = &memory {
             let mut stops = lock(&self.stops);

@@ -6,7 +6,8 @@
 //! | shut | read-only | none was |
 //!
 //! The first write to a shut chunk faults. The handler opens the chunk on the writing thread and the write is made again. A chunk that has had no
-//! written page for some collects is shut. So a collect costs what the chunks touched lately cost, however many others there are.
+//! written page for some collects is shut. So a collect costs what the chunks touched lately cost, however many others there are. A memory so small
+//! that looking at all of it costs less than opening a chunk stays open.
 //!
 //! Invariants:
 //! * What is marked open can be written, but for the page that [`GuestMemory::protect_for_report`](super::GuestMemory::protect_for_report)
@@ -33,6 +34,15 @@ pub(super) struct Grain {
     /// Collects without a written page after which a chunk is shut. Shutting and opening again should cost about as much as
     /// that many looks: then neither waiting nor shutting is ever much the wrong thing to do.
     pub(super) patience: u8,
+    /// Up to this size a memory is looked at as a whole, and nothing in it is shut.
+    pub(super) whole_bytes: usize,
+}
+
+impl Grain {
+    /// The same for memories that are never looked at as a whole.
+    pub(super) fn always_in_chunks(self) -> Grain {
+        Grain { whole_bytes: 0, ..self }
+    }
 }
 
 /// The chunks of one memory.
@@ -103,9 +113,14 @@ impl Chunks {
         self.runs().map(|run| self.bytes(run, mapping))
     }
 
+    /// Whether the memory is too small to be worth looking at in parts.
+    pub(super) fn are_looked_at_as_a_whole(&self, mapping: &Mapping) -> bool {
+        mapping.byte_size() <= self.grain.whole_bytes
+    }
+
     /// A collect has found these pages written, in ascending order, and no others. Shuts the chunks that have been quiet for long.
     pub(super) fn collected(&self, mapping: &Mapping, written: &[u32]) -> io::Result<()> {
-        if !self.may_shut.load(Ordering::Relaxed) {
+        if !self.may_shut.load(Ordering::Relaxed) || self.are_looked_at_as_a_whole(mapping) {
             return Ok(());
         }
         let mut written = written;

@@ -24,9 +24,9 @@ pub(crate) const UFFDIO_WAKE: u64 = request(READ, 0xAA, 0x02, size_of::<UffdioRa
 pub(crate) const UFFDIO_COPY: u64 = request(READ_WRITE, 0xAA, 0x03, size_of::<UffdioCopy>());
 pub(crate) const PAGEMAP_SCAN: u64 = request(READ_WRITE, b'f' as u64, 16, size_of::<PmScanArg>());
 
-pub(crate) const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
-pub(crate) const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
-pub(crate) const PAGE_IS_WRITTEN: u64 = 1 << 1;
+const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
+const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
+const PAGE_IS_WRITTEN: u64 = 1 << 1;
 pub(crate) const PAGE_IS_PRESENT: u64 = 1 << 3;
 pub(crate) const PAGE_IS_SWAPPED: u64 = 1 << 4;
 /// Runs of pages asked for in one call.
@@ -83,6 +83,26 @@ pub(crate) struct PmScanArg {
     pub(crate) category_mask: u64,
     pub(crate) category_anyof_mask: u64,
     pub(crate) return_mask: u64,
+}
+
+impl PmScanArg {
+    /// Finds written pages between two addresses and protects them again, telling nobody.
+    pub(crate) fn written(start: usize, end: usize) -> PmScanArg {
+        PmScanArg {
+            size: size_of::<PmScanArg>() as u64,
+            flags: PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+            start: start as u64,
+            end: end as u64,
+            walk_end: 0,
+            vec: 0,
+            vec_len: 0,
+            max_pages: 0,
+            category_inverted: 0,
+            category_mask: PAGE_IS_WRITTEN,
+            category_anyof_mask: 0,
+            return_mask: PAGE_IS_WRITTEN,
+        }
+    }
 }
 
 #[repr(C)]

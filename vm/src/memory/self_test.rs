@@ -1,5 +1,6 @@
 //! Trying out write protection on this kernel, in the way a machine uses it.
 
+use super::chunks::Grain;
 use super::{GuestMemory, MemoryError, PAGE_BYTES, Tracker, WASM_PAGE_BYTES};
 
 /// Why write protection cannot be used.
@@ -17,11 +18,17 @@ pub(super) enum SelfTestFailure {
 
 const SIZE: usize = 4 * WASM_PAGE_BYTES;
 
-/// Maps, writes, collects, collects again, grows, restores, clears: everything a tracker must get right.
+/// Maps, writes, collects, collects again, grows, restores, clears: everything a tracker must get right, in small memories and in large ones.
 pub(super) fn run() -> Result<(), SelfTestFailure> {
+    let grain = Tracker::WriteProtect.grain();
+    run_with(grain)?;
+    run_with(grain.always_in_chunks())
+}
+
+fn run_with(grain: Grain) -> Result<(), SelfTestFailure> {
     let refused = |step| move |source| SelfTestFailure::Refused { step, source };
-    let memory =
-        GuestMemory::create(Tracker::WriteProtect, SIZE, 4 * SIZE, WASM_PAGE_BYTES).map_err(refused("set up"))?;
+    let memory = GuestMemory::create(Tracker::WriteProtect, grain, SIZE, 4 * SIZE, WASM_PAGE_BYTES)
+        .map_err(refused("set up"))?;
     let pages_of_host_page = u32::try_from(memory.mapping().host_page() / PAGE_BYTES).unwrap_or(1).max(1);
     let page = [7; PAGE_BYTES];
     let expect = |step, written: &[u32]| {
@@ -45,11 +52,11 @@ pub(super) fn run() -> Result<(), SelfTestFailure> {
     expect("a write to a page that was collected", &[33])?;
 
     memory.allow_shutting();
-    for _ in 0..Tracker::WriteProtect.grain().patience {
+    for _ in 0..grain.patience {
         expect("no writes", &[])?;
     }
     write(33)?;
-    expect("a write to a chunk that was shut", &[33])?;
+    expect("a write to a page that was left alone for long", &[33])?;
 
     memory.grow_to(2 * SIZE).map_err(refused("grow"))?;
     expect("after growing", &[])?;

@@ -13,10 +13,11 @@ const MIB: u32 = 1 << 20;
 
 /// A guest of 4 MiB, which is 16 chunks, all resident and shut.
 fn shut(tracker: Tracker) -> Guest {
-    let mut guest = Guest::new(tracker);
+    let mut guest = Guest::in_chunks(tracker);
     guest.grow(62).unwrap();
     guest.fill(0, 1, 4 * MIB).unwrap();
     guest.rest();
+    assert_eq!(guest.memory.open_ranges(), []);
     guest
 }
 
@@ -113,7 +114,7 @@ fn where_there_is_no_room_for_a_border_everything_is_opened() {
     }
     for tracker in trackers() {
         let mut guest = shut(tracker);
-        let greedy = GuestMemory::create(Tracker::Compare, 512 << 20, 512 << 20, 0).unwrap();
+        let greedy = GuestMemory::create(Tracker::Compare, Tracker::Compare.grain(), 512 << 20, 512 << 20, 0).unwrap();
         if (0..greedy.page_count()).step_by(2).all(|page| greedy.protect_for_report(page).is_ok()) {
             eprintln!("this kernel has room for more borders than are to be had here");
             return;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::guest::{Guest, WORDS, trackers};
+use crate::memory::chunks::Grain;
 use crate::memory::{PAGE_BYTES, Pager, PagerError, Tracker, WASM_PAGE_BYTES};
 
 #[derive(Clone, Debug)]
@@ -63,8 +64,8 @@ struct Model {
 }
 
 impl Model {
-    fn new(tracker: Tracker, wasm_pages: usize) -> Model {
-        let mut model = Model { chunk: tracker.grain().chunk_bytes, ..Model::default() };
+    fn new(grain: Grain, wasm_pages: usize) -> Model {
+        let mut model = Model { chunk: grain.chunk_bytes, ..Model::default() };
         model.resize(wasm_pages * WASM_PAGE_BYTES);
         model
     }
@@ -123,9 +124,9 @@ impl Pager for Pattern {
     }
 }
 
-fn run(tracker: Tracker, ops: &[Op]) -> Result<(), TestCaseError> {
-    let mut guest = Guest::new(tracker);
-    let mut model = Model::new(tracker, 2);
+fn run(tracker: Tracker, grain: Grain, ops: &[Op]) -> Result<(), TestCaseError> {
+    let mut guest = Guest::with_grain(tracker, grain);
+    let mut model = Model::new(grain, 2);
     for op in ops {
         let size = model.bytes.len();
         let page_count = size / PAGE_BYTES;
@@ -198,7 +199,9 @@ fn run(tracker: Tracker, ops: &[Op]) -> Result<(), TestCaseError> {
             Op::Rest => {
                 guest.rest();
                 model.settle();
-                model.open.clear();
+                if size > grain.whole_bytes {
+                    model.open.clear();
+                }
             }
             Op::Restore { page, byte } => {
                 let page = page.index(page_count);
@@ -224,7 +227,7 @@ fn run(tracker: Tracker, ops: &[Op]) -> Result<(), TestCaseError> {
                 guest.memory.reset(u64::from(*pages) * WASM_PAGE_BYTES as u64).unwrap();
                 guest.refresh();
                 let open = std::mem::take(&mut model.open);
-                model = Model::new(tracker, *pages as usize);
+                model = Model::new(grain, *pages as usize);
                 // What is open stays open, though there is nothing to be found in it.
                 model.open.extend(open);
             }
@@ -261,6 +264,11 @@ fn run(tracker: Tracker, ops: &[Op]) -> Result<(), TestCaseError> {
 fn random_use() {
     for tracker in trackers() {
         let cases = ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() };
-        proptest!(cases, |(ops in prop::collection::vec(op(), 1..60))| run(tracker, &ops)?);
+        // The middle one makes memories that are at times looked at in chunks and at times as a whole.
+        for whole_bytes in [tracker.grain().whole_bytes, 1 << 20, 0] {
+            let grain = Grain { whole_bytes, ..tracker.grain() };
+            let cases = cases.clone();
+            proptest!(cases, |(ops in prop::collection::vec(op(), 1..60))| run(tracker, grain, &ops)?);
+        }
     }
 }
