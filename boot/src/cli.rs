@@ -28,6 +28,8 @@ pub enum Command {
     Start(Start),
     /// Send one message to a machine and print its answer.
     Send(Send),
+    /// Ask a machine something, now or as it once stood, without changing it.
+    Query(Query),
     /// Talk to a machine: a line in, its answer out. Without a machine, evaluate what is typed.
     Repl(Repl),
     /// Write a program, or a machine as it stands, to a seed file.
@@ -75,6 +77,7 @@ impl Command {
             Self::Start(Start { machine, .. })
             | Self::Send(Send { machine, .. })
             | Self::Repl(Repl { machine: Some(machine) })
+            | Self::Query(Query { machine, .. })
             | Self::Save(Save { source: machine, .. })
             | Self::Status(Status { machine, .. })
             | Self::Log(Log { machine, .. })
@@ -100,6 +103,7 @@ impl Command {
         match self {
             Self::Boot(Boot { json, .. })
             | Self::Send(Send { json, .. })
+            | Self::Query(Query { json, .. })
             | Self::Save(Save { json, .. })
             | Self::Show(Show { json, .. })
             | Self::Status(Status { json, .. })
@@ -193,6 +197,24 @@ pub struct Send {
     /// Up to 63 bytes that make sending again safe: the same key gets the recorded answer, not a second execution.
     #[arg(long, value_parser = parse_key)]
     pub key: Option<String>,
+    /// Print the answer as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `abide query`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  abide query ./counter ''\n  abide query ./counter '' --at 41    as it stood after the record with seq 41\n\nThe machine may be running: a copy of it is set up in this process's memory as of its last commit, asked, and thrown away. Nothing is recorded. Machines answer\nqueries or not, as they like: docs/abi.md."
+)]
+pub struct Query {
+    /// The machine.
+    pub machine: PathBuf,
+    /// The question; read from standard input if it is -.
+    pub payload: String,
+    /// As the machine stood after the record with this seq. Before its last checkpoint, everything is executed again from the start.
+    #[arg(long, value_name = "SEQ")]
+    pub at: Option<u64>,
     /// Print the answer as one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -7,6 +7,8 @@ mod eval;
 mod fmt;
 mod hosted;
 mod log;
+mod past;
+mod query;
 mod reference;
 mod repair;
 mod repl;
@@ -31,6 +33,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Boot(args) => boot::run(args),
         Command::Start(args) => start::run(args),
         Command::Send(args) => send::run(args),
+        Command::Query(args) => query::run(args),
         Command::Repl(args) => repl::run(args),
         Command::Save(args) => save::run(args),
         Command::Show(args) => show::run(args),

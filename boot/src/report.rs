@@ -289,6 +289,14 @@ pub enum Failure {
         /// What its check has said.
         source: Told,
     },
+    /// A machine set up in memory gave no answer.
+    #[error("asking {} failed", path.display())]
+    Ask {
+        /// The machine.
+        path: PathBuf,
+        /// Why.
+        source: vm::past::AskError,
+    },
     /// Replaying came out differently.
     #[error("replaying {} diverged from its log", path.display())]
     Replay {

@@ -25,6 +25,8 @@ mod kills;
 mod language;
 #[path = "whole/power_cuts.rs"]
 mod power_cuts;
+#[path = "whole/queries.rs"]
+mod queries;
 #[path = "whole/repair.rs"]
 mod repair;
 #[path = "whole/runaways.rs"]

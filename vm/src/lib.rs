@@ -14,6 +14,7 @@ mod interrupt;
 
 pub mod body;
 pub mod ledger;
+pub mod past;
 pub mod recover;
 pub mod remake;
 pub mod replay;

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::body::{Body, BodyError, Difference, Divergence, OnLost, SharedObjects};
 use crate::engine::{Mode, Settings};
+use crate::step_loop::Fatal;
 
 /// What a replay has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,6 +41,9 @@ pub enum ReplayError {
     /// The machine cannot be executed.
     #[error("the log cannot be executed")]
     Body(#[source] BodyError),
+    /// The machine cannot be set up where the log ends.
+    #[error("the machine cannot stand there")]
+    Stand(#[source] Fatal),
     /// It came out differently.
     #[error("{divergence}{}{}", page_text(.page), function_text(.function))]
     Diverged {
@@ -61,6 +65,7 @@ impl ReplayError {
             Self::NoEpoch | Self::Diverged { .. } => true,
             Self::Body(BodyError::Load(error)) => error.is_damage(),
             Self::Body(error) => matches!(error, BodyError::Restore(_)),
+            Self::Stand(_) => false,
         }
     }
 }

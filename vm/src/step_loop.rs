@@ -234,6 +234,11 @@ impl StepLoop {
         &self.body
     }
 
+    /// The body, for a step that is thrown away.
+    pub(crate) fn body_mut(&mut self) -> &mut Body {
+        &mut self.body
+    }
+
     /// How many inputs wait. Drivers stop reading from their sources when this grows large.
     #[must_use]
     pub fn waiting(&self) -> usize {

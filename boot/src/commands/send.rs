@@ -21,14 +21,7 @@ use crate::shown;
 use crate::terminal::Progress;
 
 pub(crate) fn run(args: &Send) -> Result<ExitCode, Failure> {
-    let payload = match args.payload.as_str() {
-        "-" => {
-            let mut bytes = Vec::new();
-            io::stdin().lock().read_to_end(&mut bytes)?;
-            bytes
-        }
-        text => text.as_bytes().to_vec(),
-    };
+    let payload = payload(&args.payload)?;
     let key = args.key.clone().unwrap_or_default().into_bytes();
     let mut line = Conversation::open(&args.machine)?;
     let said = line.say(payload, key);
@@ -37,8 +30,18 @@ pub(crate) fn run(args: &Send) -> Result<ExitCode, Failure> {
     told
 }
 
+/// What is to be sent: the text, or standard input where that is `-`.
+pub(crate) fn payload(text: &str) -> Result<Vec<u8>, Failure> {
+    if text != "-" {
+        return Ok(text.as_bytes().to_vec());
+    }
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Prints what came back.
-fn tell(news: &[AskerNews], json: bool) -> Result<ExitCode, Failure> {
+pub(crate) fn tell(news: &[AskerNews], json: bool) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     if json {
         serde_json::to_writer(&mut out, &shown::Answer::of(news)).map_err(io::Error::from)?;

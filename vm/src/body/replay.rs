@@ -66,10 +66,28 @@ impl Body {
         batches.last().map_or(Ok(()), |last| self.compare_root(last))
     }
 
+    /// Executes those records of a batch again that come before `end`. With nothing recorded to compare with, this compares nothing.
+    ///
+    /// # Errors
+    /// If they cannot be executed.
+    pub fn replay_part(&mut self, batch: &Batch, end: Seq) -> Result<(), BodyError> {
+        self.execute_recorded(batch, end)?;
+        self.close().map(drop)
+    }
+
     pub(super) fn replay_steps(&mut self, batch: &Batch) -> Result<(), BodyError> {
+        let found = self.execute_recorded(batch, batch.end())?;
+        if found != batch.outputs {
+            let what = Difference::Outputs { expected: batch.outputs, found };
+            return Err(Divergence { seq: batch.first, what }.into());
+        }
+        Ok(())
+    }
+
+    /// The hash of the outputs of the records before `end`.
+    fn execute_recorded(&mut self, batch: &Batch, end: Seq) -> Result<Id, BodyError> {
         let mut hash = OutputsHash::default();
-        for (position, record) in batch.records.iter().enumerate() {
-            let seq = Seq(batch.first.0 + position as u64);
+        for (seq, record) in (batch.first.0..end.0).map(Seq).zip(&batch.records) {
             let fault = |reason: String| Divergence { seq, what: Difference::Fault { reason } };
             match record {
                 Record::Step { input, key, .. } => {
@@ -99,13 +117,7 @@ impl Body {
                 Record::Epoch(_) => {}
             }
         }
-        let seq = batch.first;
-        let outputs = hash.finish();
-        if outputs != batch.outputs {
-            let what = Difference::Outputs { expected: batch.outputs, found: outputs };
-            return Err(Divergence { seq, what }.into());
-        }
-        Ok(())
+        Ok(hash.finish())
     }
 
     pub(super) fn compare_root(&mut self, batch: &Batch) -> Result<(), BodyError> {
