@@ -164,7 +164,7 @@ impl Past {
             Err(Fault::Abort(abort)) => return Err(AskError::NoAnswer { what: format!("it is aborted: {abort}") }),
             Err(Fault::Host(fault)) => return Err(Fatal::from(fault).into()),
         };
-        let what = match Output::decode_list(&output).map(|outputs| <[Output; 1]>::try_from(outputs)) {
+        let what = match Output::decode_list(&output).map(<[Output; 1]>::try_from) {
             Ok(Ok([Output::Answer { reply, more: false, payload }])) if reply == seed::ReplyId::NONE => {
                 return Ok(Ok(payload));
             }

@@ -1,12 +1,16 @@
 //! `abide query`: what a machine says now, and would have said after each of its records, and that asking leaves nothing behind.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
+use std::thread;
 
-use tests::abide::{Life, boot, example, log, place_in_memory, root, run, send};
+use tests::abide::{Life, Ran, Talk, boot, example, log, place_in_memory, root, run, send};
 
-fn query(machine: &std::path::Path, question: &str, more: &[&str]) -> tests::abide::Ran {
+fn query(machine: &Path, question: &str, more: &[&str]) -> Ran {
     let mut args = vec!["query".as_ref(), machine.as_os_str(), question.as_ref()];
-    args.extend(more.iter().map(|text| std::ffi::OsStr::new(*text)));
+    args.extend(more.iter().map(OsStr::new));
     run(args)
 }
 
@@ -14,40 +18,38 @@ fn query(machine: &std::path::Path, question: &str, more: &[&str]) -> tests::abi
 fn a_machine_is_asked_as_it_stood_after_each_record() {
     let place = place_in_memory();
     let machine = place.path().join("m");
-    boot(&machine, &example("sqlite/sqlite.wasm"), &[]);
-    send(&machine, "create table t (a)");
-    for number in 1..4 {
-        send(&machine, &format!("insert into t values ({number})"));
-    }
-    // Several records in one batch.
+    boot(&machine, &example("notes/notes.wasm"), &[]);
+    send(&machine, "put a 0");
+    // Several at once, so that there are batches of more than one record.
     let mut life = Life::start(&machine);
-    let mut talk = life.talk(&machine);
-    for number in 4..9 {
-        talk.ask(&format!("insert into t values ({number})"));
-    }
-    drop(talk);
+    drop(life.talk(&machine));
+    thread::scope(|scope| {
+        for writer in 0..6 {
+            let mut talk = Talk::with(&machine).unwrap();
+            scope.spawn(move || (0..6).for_each(|number| drop(talk.ask(&format!("put {writer} {number}")))));
+        }
+    });
     drop(life.stop());
     let records = log(&machine, 0);
-    let before = (root(&machine), fs::read(machine.join("data.mdb")).unwrap().len());
-    let (mut inserted, mut is_made) = (0, false);
-    for record in &records {
-        let payload = record["input"]["payload"].to_string();
-        is_made |= payload.contains("create");
-        inserted += i32::from(payload.contains("insert"));
-        let seq = record["seq"].to_string();
-        let found = query(&machine, "select count(*) from t", &["--at", &seq]);
-        if is_made {
-            assert_eq!(found.ok().trim(), inserted.to_string(), "after seq {seq}");
-        } else if record["seq"].as_u64() > Some(0) {
-            assert!(found.fails(1).contains("no such table: t"), "after seq {seq}");
+    let batches = records.iter().filter(|record| record["root"].is_string()).count();
+    assert!(batches < records.len(), "every record has a batch of its own");
+    let before = (root(&machine), fs::read(machine.join("data.mdb")).unwrap());
+    let mut notes = BTreeMap::new();
+    for record in &records[1..] {
+        if let Some(text) = record["input"]["payload"]["text"].as_str()
+            && let Some((key, text)) = text.strip_prefix("put ").and_then(|note| note.split_once(' '))
+        {
+            notes.insert(key.to_owned(), text.to_owned());
         }
+        let expected: Vec<String> = notes.iter().map(|(key, text)| format!("{key} {text}")).collect();
+        let found = query(&machine, "list", &["--at", &record["seq"].to_string()]).ok();
+        assert_eq!(found.trim(), expected.join("\n"), "after {record}");
     }
-    assert_eq!(inserted, 8);
-    assert!(query(&machine, "delete from t", &[]).fails(1).contains("a query changes nothing"));
-    assert_eq!(query(&machine, "select count(*) from t", &["--json"]).json()["parts"][0]["text"], "8");
-    assert_eq!(log(&machine, 0).len(), records.len());
-    assert_eq!((root(&machine), fs::read(machine.join("data.mdb")).unwrap().len()), before);
-    let none = query(&machine, "select 1", &["--at", &records.len().to_string()]).fails(1);
+    assert_eq!(notes.len(), 7);
+    assert!(query(&machine, "del a", &[]).fails(1).contains("a query changes nothing"));
+    assert_eq!(query(&machine, "count", &["--json"]).json()["parts"][0]["text"], "7");
+    assert!((root(&machine), fs::read(machine.join("data.mdb")).unwrap()) == before, "asking has changed the machine");
+    let none = query(&machine, "list", &["--at", &records.len().to_string()]).fails(1);
     assert!(
         none.contains(&format!("no record with seq {0}; its last is {1}", records.len(), records.len() - 1)),
         "{none}"
