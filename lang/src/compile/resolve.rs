@@ -46,6 +46,20 @@ pub(super) enum Task<'a> {
         value: VariableId,
     },
     Unbind(Vec<&'a str>),
+    /// The steps of a `do` that are left, and what its last one is given.
+    Steps {
+        steps: &'a [FormId],
+        next: VariableId,
+        span: Span,
+    },
+    /// A function begins of what a step of a `do` gave, which is what the rest of them does.
+    After {
+        name: &'a str,
+        steps: &'a [FormId],
+        next: VariableId,
+        span: Span,
+    },
+    Use(VariableId, Span),
     /// All clauses are done.
     EndCase {
         clauses: Vec<Clause>,
@@ -168,6 +182,13 @@ impl<'a> Resolver<'a> {
                 Ok(())
             }
             Task::EndCase { clauses, value, span } => self.end_case(&clauses, value, span),
+            Task::Steps { steps, next, span } => self.steps(steps, next, span),
+            Task::After { name, steps, next, span } => self.after(name, steps, next, span),
+            Task::Use(variable, span) => {
+                self.program.use_in(self.current, variable);
+                self.push(Meaning::Variable(variable), span);
+                Ok(())
+            }
         }
     }
 
@@ -222,6 +243,7 @@ impl<'a> Resolver<'a> {
             Some("fn") => self.function_form(id, None),
             Some("let") => self.let_form(id, rest),
             Some("case") => self.case_form(id, rest),
+            Some("do") => self.do_form(id, rest),
             Some("pin") if rest.len() == 1 => {
                 self.make(Making::Pin, rest, span);
                 Ok(())

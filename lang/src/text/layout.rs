@@ -212,6 +212,7 @@ impl Layout<'_> {
         let body = |first| Style { first, pairs_from: None, is_body: true, is_filled: false };
         match (self.forms.kind(id), self.head(id)) {
             (_, Some("law")) => body(3),
+            (_, Some("do")) => body(1),
             // A function may have a name before its parameters.
             (_, Some("fn")) => {
                 body(if kids.get(1).is_some_and(|id| self.forms.kind(*id) == Kind::Name) { 3 } else { 2 })
