@@ -1,7 +1,7 @@
 //! The base library: its files. The evaluator does some of its functions itself: those that have a jet of their name.
 
 /// The files, each after those that it imports.
-pub const FILES: [(&str, &str); 12] = [
+pub const FILES: [(&str, &str); 15] = [
     ("core", include_str!("../base/core.abide")),
     ("numbers", include_str!("../base/numbers.abide")),
     ("order", include_str!("../base/order.abide")),
@@ -14,4 +14,7 @@ pub const FILES: [(&str, &str); 12] = [
     ("tables", include_str!("../base/tables.abide")),
     ("parsing", include_str!("../base/parsing.abide")),
     ("json", include_str!("../base/json.abide")),
+    ("cbor", include_str!("../base/cbor.abide")),
+    ("machine", include_str!("../base/machine.abide")),
+    ("threads", include_str!("../base/threads.abide")),
 ];
