@@ -26,6 +26,9 @@ enum Task<'a> {
     Leave(&'a Value),
 }
 
+/// How many pinned laws are kept for whoever takes them in again.
+const KNOWN_MAX: usize = 4096;
+
 /// A value taken in, and whether nothing in it is left to evaluate.
 type Loaded = (u64, bool);
 
@@ -39,6 +42,10 @@ impl Machine {
                 Task::Enter(value) => {
                     if let Some(loaded) = value.shared_at().and_then(|at| met.get(&at)) {
                         done.push(*loaded);
+                        continue;
+                    }
+                    if let Some(word) = self.known_pin(value) {
+                        done.push((word, true));
                         continue;
                     }
                     tasks.push(Task::Leave(value));
@@ -60,6 +67,7 @@ impl Machine {
                     };
                     let parts = done.split_off(done.len() - parts);
                     let loaded = self.load_one(value, &parts);
+                    self.know_pin(value, loaded);
                     if let Some(at) = value.shared_at() {
                         met.insert(at, loaded);
                     }
@@ -68,6 +76,32 @@ impl Machine {
             }
         }
         done.pop().map_or(ZERO, |(word, _)| word)
+    }
+
+    /// The word of a pinned law that was taken in before: with it go its instructions.
+    fn known_pin(&self, value: &Value) -> Option<u64> {
+        let Value::Pin(pin) = value else { return None };
+        self.known.get(&pin.hash()).map(|root| self.roots[root.0])
+    }
+
+    fn know_pin(&mut self, value: &Value, (word, normal): Loaded) {
+        match value {
+            Value::Pin(pin) if normal && matches!(pin.content(), Value::Law(_)) => {
+                if self.known.len() >= KNOWN_MAX {
+                    self.forget_pins();
+                }
+                let root = self.hold(word);
+                self.known.insert(pin.hash(), root);
+            }
+            _ => {}
+        }
+    }
+
+    /// Pinned laws that are taken in from now on are made anew.
+    pub(super) fn forget_pins(&mut self) {
+        for (_, root) in std::mem::take(&mut self.known) {
+            self.release(root);
+        }
     }
 
     fn load_nat(&mut self, nat: &Nat) -> u64 {
