@@ -18,9 +18,9 @@ mod run;
 mod words;
 
 pub use environment::{CORE, Environment};
-pub use item::{Code, Item, compile};
+pub use item::{Around, Code, Item, compile};
 pub(crate) use lower::is_term;
-pub use run::{Host, Outcome, run};
+pub use run::{Answer, Host, Need, Outcome, Run, run};
 
 /// The names that begin a form of the language, and cannot be given to anything else.
 pub const KEYWORDS: [&str; 10] = ["def", "fn", "let", "case", "pin", "quote", "law", "import", "assert", "assert-eq"];

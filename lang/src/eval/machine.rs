@@ -18,9 +18,12 @@ use crate::nat::Nat;
 use crate::value::Value;
 use frames::Frame;
 
+/// How deep what a crash says is looked into.
+const CRASH_DEPTH: usize = 12;
+
 /// A value that a machine keeps for its caller, until it is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Root(usize);
+pub struct Root(pub(super) usize);
 
 /// What a machine has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +91,7 @@ pub struct Machine {
     done: u64,
     jets: JetTable,
     limits: Limits,
-    roots: Vec<u64>,
+    pub(super) roots: Vec<u64>,
     free_roots: Vec<usize>,
     shown: Vec<Root>,
 }
@@ -134,6 +137,11 @@ impl Machine {
         self.read_word(self.roots[root.0])
     }
 
+    /// Gives a value out if it has no more than so many parts.
+    pub fn read_within(&self, root: Root, parts_max: usize) -> Result<Value, ReadError> {
+        self.read_up_to(self.roots[root.0], parts_max)
+    }
+
     /// Something to be evaluated: a function applied to arguments.
     pub fn apply(&mut self, function: Root, args: &[Root]) -> Root {
         let words: Vec<u64> = std::iter::once(&function).chain(args).map(|root| self.roots[root.0]).collect();
@@ -152,7 +160,7 @@ impl Machine {
         self.hold(self.roots[root.0])
     }
 
-    fn hold(&mut self, word: u64) -> Root {
+    pub(super) fn hold(&mut self, word: u64) -> Root {
         match self.free_roots.pop() {
             Some(index) => {
                 self.roots[index] = word;
@@ -271,7 +279,7 @@ impl Machine {
                     Ok(Value::Nat(opcode)) => opcode,
                     _ => Nat::ZERO,
                 };
-                match self.read_word(argument) {
+                match self.sample_word(argument, CRASH_DEPTH) {
                     Ok(argument) => CrashValue::Operation(opcode, argument),
                     Err(_) => CrashValue::HashTooLarge,
                 }
