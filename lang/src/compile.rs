@@ -19,9 +19,9 @@ mod steps;
 mod words;
 
 pub use environment::{CORE, Environment};
-pub use item::{Code, Item, compile};
+pub use item::{Around, Code, Item, compile};
 pub(crate) use lower::is_term;
-pub use run::{Host, Outcome, run};
+pub use run::{Answer, Host, Need, Outcome, Run, run};
 
 /// The names that begin a form of the language, and cannot be given to anything else.
 pub const KEYWORDS: [&str; 11] =

@@ -69,9 +69,9 @@ pub(super) enum Task<'a> {
 }
 
 pub(super) struct Resolver<'a> {
-    pub(super) forms: &'a Forms<'a>,
+    pub(super) forms: &'a Forms,
     pub(super) environment: &'a Environment,
-    later: &'a HashSet<&'a str>,
+    later: &'a HashSet<String>,
     pub(super) program: Program,
     scope: HashMap<&'a str, Vec<VariableId>>,
     pub(super) current: FunctionId,
@@ -82,8 +82,13 @@ pub(super) struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(forms: &'a Forms<'a>, environment: &'a Environment, later: &'a HashSet<&'a str>) -> Self {
-        let mut program = Program::default();
+    pub(super) fn new(
+        forms: &'a Forms,
+        environment: &'a Environment,
+        later: &'a HashSet<String>,
+        given: &'a [String],
+    ) -> Self {
+        let mut program = Program { is_given: !given.is_empty(), ..Program::default() };
         program.functions.push(Function {
             name: Nat::ZERO,
             parent: None,
@@ -95,14 +100,20 @@ impl<'a> Resolver<'a> {
             lets: Vec::new(),
             body: 0,
         });
-        let parameter = program.variable(0, VariableKind::Parameter, None);
-        program.functions[0].parameters.push(parameter);
+        let mut scope: HashMap<&str, Vec<VariableId>> = HashMap::new();
+        for index in 0..given.len().max(1) {
+            let parameter = program.variable(0, VariableKind::Parameter, None);
+            program.functions[0].parameters.push(parameter);
+            if let Some(name) = given.get(index) {
+                scope.insert(name, vec![parameter]);
+            }
+        }
         Self {
             forms,
             environment,
             later,
             program,
-            scope: HashMap::new(),
+            scope,
             current: 0,
             tasks: Vec::new(),
             done: Vec::new(),

@@ -20,6 +20,9 @@ use crate::nat::Nat;
 use crate::value::Value;
 use frames::Frame;
 
+/// How deep what a crash says is looked into.
+const CRASH_DEPTH: usize = 12;
+
 /// A value that a machine keeps for its caller, until it is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Root(pub(super) usize);
@@ -138,6 +141,11 @@ impl Machine {
     /// Gives a value out. It must be normal: what was evaluated to [`Depth::Normal`] or loaded is.
     pub fn read(&self, root: Root) -> Result<Value, ReadError> {
         self.read_word(self.roots[root.0])
+    }
+
+    /// Gives a value out if it has no more than so many parts.
+    pub fn read_within(&self, root: Root, parts_max: usize) -> Result<Value, ReadError> {
+        self.read_up_to(self.roots[root.0], parts_max)
     }
 
     /// Something to be evaluated: a function applied to arguments.
@@ -277,7 +285,7 @@ impl Machine {
                     Ok(Value::Nat(opcode)) => opcode,
                     _ => Nat::ZERO,
                 };
-                match self.read_word(argument) {
+                match self.sample_word(argument, CRASH_DEPTH) {
                     Ok(argument) => CrashValue::Operation(opcode, argument),
                     Err(_) => CrashValue::HashTooLarge,
                 }

@@ -19,6 +19,9 @@ pub enum ReadError {
     /// It is not normal.
     #[error("the value has parts that are not evaluated yet: evaluate it to normal form first")]
     NotNormal,
+    /// It is of more parts than the caller takes.
+    #[error("the value is too large for this: take a part of it")]
+    TooManyParts,
 }
 
 enum Task<'a> {
@@ -161,6 +164,11 @@ impl Machine {
 
     /// The value of a word.
     pub(super) fn read_word(&self, word: u64) -> Result<Value, ReadError> {
+        self.read_up_to(word, usize::MAX)
+    }
+
+    /// The value of a word, if it has no more than so many parts; of bytes and large numbers, each word is one.
+    pub(super) fn read_up_to(&self, word: u64, mut parts_max: usize) -> Result<Value, ReadError> {
         let heap = &self.heap;
         let mut tasks = vec![(word, false)];
         let mut done: Vec<Value> = Vec::new();
@@ -173,6 +181,13 @@ impl Machine {
             if is_imm(word) {
                 done.push(Value::word(word >> 1));
                 continue;
+            }
+            if !leave {
+                let size = match kind(heap.head(word)) {
+                    Kind::SET | Kind::TAB => 2 * super::tree::size(heap, heap.field(word, 0)),
+                    _ => super::word::len(heap.head(word)),
+                };
+                parts_max = parts_max.checked_sub(size + 1).ok_or(ReadError::TooManyParts)?;
             }
             if !leave && let Some(value) = met.get(&word) {
                 done.push(value.clone());
