@@ -21,10 +21,6 @@ use lang::eval::{Depth, JetTable, Limits, Machine, Progress};
 use reader::Library;
 
 const MORE: &str = r#"
-    tabIns k v t = (9 k)
-    tabIdx k t = (9 k)
-    tabSing k v = (9 k)
-
     fib n = (if (lth n 2) n (add (fib (sub n 1)) (fib (sub n 2))))
 
     loop n acc = (if n (loop (sub n 1) (add acc n)) acc)
@@ -52,10 +48,10 @@ const MORE: &str = r#"
     rand n s = (let t (mod (add (mul s 1103515245) 12345) 2147483648) (if n [t (rand (sub n 1) t)] 0))
     sortit n = (suml (qsort (rand n 42)))
 
-    fill n s t = (let k (mod (add (mul s 1103515245) 12345) 2147483648) (if n (fill (sub n 1) k (tabIns k n t)) t))
-    look n s acc t = (let k (mod (add (mul s 1103515245) 12345) 2147483648) (if n (look (sub n 1) k (add acc (tabIdx k t)) t) acc))
-    step s k = (let n (inc (idx 0 s)) [n (tabIns k n (idx 1 s))])
-    maps n = (let t (fill n 42 (tabSing 0 0)) (look n 42 0 t))
+    fill n s t = (let k (mod (add (mul s 1103515245) 12345) 2147483648) (if n (fill (sub n 1) k (insert k n t)) t))
+    look n s acc t = (let k (mod (add (mul s 1103515245) 12345) 2147483648) (if n (look (sub n 1) k (add acc (at k t)) t) acc))
+    step s k = (let n (inc (idx 0 s)) [n (insert k n (idx 1 s))])
+    maps n = (let t (fill n 42 (insert 0 0 0)) (look n 42 0 t))
 
     fact n = (if n (mul n (fact (sub n 1))) 1)
     facts n = (met (fact n))

@@ -15,15 +15,17 @@ mod pattern;
 mod quote;
 mod resolve;
 mod run;
+mod steps;
 mod words;
 
 pub use environment::{CORE, Environment};
-pub use item::{Code, Item, compile};
+pub use item::{Around, Code, Item, compile};
 pub(crate) use lower::is_term;
-pub use run::{Host, Outcome, run};
+pub use run::{Answer, Host, Need, Outcome, Run, run};
 
 /// The names that begin a form of the language, and cannot be given to anything else.
-pub const KEYWORDS: [&str; 10] = ["def", "fn", "let", "case", "pin", "quote", "law", "import", "assert", "assert-eq"];
+pub const KEYWORDS: [&str; 11] =
+    ["def", "fn", "let", "case", "do", "pin", "quote", "law", "import", "assert", "assert-eq"];
 
 /// Whether a name begins a form of the language.
 #[must_use]

@@ -11,7 +11,8 @@
 //! * `object`, `tree`, `number`, `order`, `hash`: the forms that values have there, indistinguishable from outside.
 //! * `code`, `compile`: laws as instructions.
 //! * `machine`: the stack, running, applying, normalising; crashes and pauses.
-//! * `jets`: what is done by the machine in place of a law. `transfer`: values in and out.
+//! * `jets`: what is done by the machine in place of a law. `transfer`: values in and out; `look`: values looked at where they are.
+//! * `task`: what one of several does on a machine.
 //!
 //! Invariant: nothing recurses on the depth of a value or a computation. What is under way is on the stack, which has a limit.
 //! Invariant: between two calls of [`Machine::run`] all there is of a computation is in the machine's own vectors.
@@ -27,12 +28,15 @@ mod compile;
 mod hash;
 mod heap;
 mod jets;
+mod look;
 mod machine;
 mod number;
 mod object;
 mod order;
 #[cfg(test)]
 mod pages;
+mod sample;
+mod task;
 mod transfer;
 mod tree;
 mod word;
@@ -44,6 +48,7 @@ use crate::value::Value;
 
 pub use jets::JetTable;
 pub use machine::{Machine, Root, Usage};
+pub use task::Task;
 pub use transfer::ReadError;
 
 /// How far something is to be evaluated.

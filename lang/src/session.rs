@@ -1,24 +1,44 @@
 //! Texts evaluated, one after another, with the base library at hand: what a file or a prompt needs.
+//!
+//! A text is an [`Evaluation`], which can stop after any number of steps and go on later, and others can go on in between. A host
+//! that has the time runs one at one go: [`Session::run`].
+
+mod evaluation;
 
 use std::collections::HashMap;
 
-use crate::base;
-use crate::compile::{Environment, Host, Outcome, run};
-use crate::eval::{CrashValue, Crashed, Depth, JetTable, Limit, Limits, Machine, Progress};
+use crate::compile::{Answer, Environment, Outcome};
+use crate::eval::{CrashValue, Crashed, JetTable, Limit, Limits, Machine};
 use crate::text::{Names, TextError, WIDTH, brief, symbol_of};
 use crate::value::Value;
+
+pub use evaluation::{Evaluation, Form, Turn};
 
 /// Where files come from: their text by name, or why there is none.
 pub type Files = Box<dyn FnMut(&str) -> Result<String, String>>;
 
+/// What a file defines.
+type Exports = Vec<(String, Value)>;
+
 /// Definitions, and an evaluator for what is made of them.
 pub struct Session {
     environment: Environment,
-    evaluator: Evaluator,
+    machine: Machine,
+    files: Files,
+    /// What files define that have been run: those of the base library, and others.
+    library: HashMap<String, Exports>,
+    known: HashMap<String, Exports>,
+    /// What the base library defines.
+    base: Environment,
+    /// How many parts a value may have that is given a name.
+    parts_max: usize,
 }
 
+/// Steps between two looks at what goes on.
+const SLICE: u64 = 1 << 20;
+
 impl Session {
-    /// A session that knows the base library. Whether its assertions hold is looked at if `is_checked`.
+    /// A session that knows the base library, whose assertions have been held to.
     ///
     /// # Errors
     /// If the host lacks the memory for these limits.
@@ -26,26 +46,37 @@ impl Session {
     /// # Panics
     /// If the library does not keep what it asserts.
     pub fn new(limits: Limits, files: Files) -> Result<Self, Limit> {
-        let machine = Machine::new(limits, JetTable::default())?;
-        let mut evaluator = Evaluator { machine, files, known: HashMap::new(), opening: Vec::new(), base: None };
-        let mut environment = Environment::default();
-        for (name, source) in base::FILES {
-            let mut own = Environment::default();
-            let outcome = match run(source, &mut own, &mut evaluator) {
-                Ok(outcome) => outcome,
-                Err(error) => unreachable!("{}", error.render(name, source)),
-            };
-            for (name, value) in &outcome.definitions {
-                if let Value::Pin(pin) = value {
-                    evaluator.machine.jets_mut().bind(name, pin.hash());
-                }
-                environment.define(name, value.clone());
-            }
-            evaluator.known.insert(name.to_owned(), outcome.definitions);
-        }
-        environment.fix_core();
-        evaluator.base = Some(environment.clone());
-        Ok(Self { environment, evaluator })
+        let mut session = Self::bare(limits, files)?;
+        let mut library = session.begin_library();
+        while !matches!(session.advance(&mut library, SLICE), Ok(Turn::Done(_))) {}
+        Ok(session)
+    }
+
+    /// A session that knows nothing until [`Self::begin_library`] has been run.
+    ///
+    /// # Errors
+    /// If the host lacks the memory for these limits.
+    pub fn bare(limits: Limits, files: Files) -> Result<Self, Limit> {
+        Ok(Self {
+            environment: Environment::default(),
+            machine: Machine::new(limits, JetTable::default())?,
+            files,
+            library: HashMap::new(),
+            known: HashMap::new(),
+            base: Environment::default(),
+            parts_max: usize::MAX,
+        })
+    }
+
+    /// From now on, values of more parts cannot be given names.
+    pub fn limit_parts(&mut self, parts_max: usize) {
+        self.parts_max = parts_max;
+    }
+
+    /// Other files, in place of those there were.
+    pub fn set_files(&mut self, files: Files) {
+        self.files = files;
+        self.known.clear();
     }
 
     /// Runs a text. What it defines is there from then on, also if it fails further down.
@@ -53,13 +84,46 @@ impl Session {
     /// # Errors
     /// What is wrong with it, or what went wrong, and where.
     pub fn run(&mut self, source: &str) -> Result<Outcome, TextError> {
-        run(source, &mut self.environment, &mut self.evaluator)
+        let mut evaluation = self.begin(source, false)?;
+        loop {
+            match self.advance(&mut evaluation, SLICE) {
+                Ok(Turn::More) => {}
+                Ok(Turn::Done(outcome)) => return Ok(outcome),
+                Ok(Turn::Form(Form::Value(value))) => evaluation.answer(Answer::Value(value)),
+                Ok(Turn::Form(Form::Root(root)) | Turn::Set(_, root)) => {
+                    let value = self.machine.read(root);
+                    self.machine.release(root);
+                    evaluation.answer(value.map_or_else(|error| Answer::Failed(error.to_string()), Answer::Value));
+                }
+                Ok(Turn::Name { .. }) => evaluation.answer(Answer::None),
+                Err(error) => {
+                    self.end(evaluation);
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// What names mean here.
     #[must_use]
     pub fn environment(&self) -> &Environment {
         &self.environment
+    }
+
+    /// What names mean here, to be changed.
+    pub fn environment_mut(&mut self) -> &mut Environment {
+        &mut self.environment
+    }
+
+    /// What names mean where nothing but the base library is known.
+    #[must_use]
+    pub fn base(&self) -> &Environment {
+        &self.base
+    }
+
+    /// The evaluator.
+    pub fn machine(&mut self) -> &mut Machine {
+        &mut self.machine
     }
 
     /// The names to print values with.
@@ -73,6 +137,12 @@ impl Session {
     pub fn names_but(&self, name: &str) -> Names {
         names(&self.environment, self.environment.get(name))
     }
+
+    /// A crash in words: `die "why", in f, in g`.
+    #[must_use]
+    pub fn told(&self, crashed: &Crashed) -> String {
+        told(crashed, &self.base)
+    }
 }
 
 fn names(environment: &Environment, left_out: Option<&Value>) -> Names {
@@ -82,70 +152,14 @@ fn names(environment: &Environment, left_out: Option<&Value>) -> Names {
     names
 }
 
-/// Steps between two looks at what goes on.
-const SLICE: u64 = 1 << 20;
-
-struct Evaluator {
-    machine: Machine,
-    files: Files,
-    /// What files define that have been run.
-    known: HashMap<String, Vec<(String, Value)>>,
-    /// Files that are being run, to notice that one imports itself.
-    opening: Vec<String>,
-    base: Option<Environment>,
-}
-
-impl Host for Evaluator {
-    fn evaluate(&mut self, redex: Value) -> Result<Value, String> {
-        let root = self.machine.load(&redex);
-        self.machine.start(root, Depth::Normal);
-        self.machine.release(root);
-        loop {
-            match self.machine.run(SLICE) {
-                Progress::OutOfSteps => {}
-                Progress::Done(root) => {
-                    let value = self.machine.read(root);
-                    self.machine.release(root);
-                    return value.map_err(|error| error.to_string());
-                }
-                Progress::Crashed(crashed) => return Err(told(&crashed, self.base.as_ref())),
-                Progress::Stopped(limit, root) => {
-                    self.machine.release(root);
-                    return Err(limit.to_string());
-                }
-            }
-        }
-    }
-
-    fn import(&mut self, file: &str) -> Result<Vec<(String, Value)>, String> {
-        if let Some(known) = self.known.get(file) {
-            return Ok(known.clone());
-        }
-        if self.opening.iter().any(|opening| opening == file) {
-            return Err("it imports itself".to_owned());
-        }
-        let source = (self.files)(file)?;
-        self.opening.push(file.to_owned());
-        let mut own = self.base.clone().unwrap_or_default();
-        let outcome = run(&source, &mut own, self);
-        self.opening.pop();
-        let outcome = outcome.map_err(|error| format!("\n{}", error.render(file, &source)))?;
-        self.known.insert(file.to_owned(), outcome.definitions.clone());
-        Ok(outcome.definitions)
-    }
-}
-
 /// How many names of a trace are told.
 const TRACE_MAX: usize = 12;
 const SHOWN_DEPTH: usize = 4;
 
-/// A crash in words: `die "why", in f, in g`.
-fn told(crashed: &Crashed, environment: Option<&Environment>) -> String {
+fn told(crashed: &Crashed, environment: &Environment) -> String {
     let mut words = match &crashed.crash {
         CrashValue::Operation(opcode, argument) => {
-            let names = environment.map(|environment| names(environment, None)).unwrap_or_default();
-            let shown = |value: &Value| brief(value, &names, WIDTH, SHOWN_DEPTH).text;
-            let argument = shown(argument);
+            let argument = brief(argument, &names(environment, None), WIDTH, SHOWN_DEPTH).text;
             let opcode = symbol_of(opcode).unwrap_or_else(|| opcode.to_string());
             format!("it crashed: {opcode} {argument}")
         }

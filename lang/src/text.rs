@@ -14,6 +14,7 @@ mod read;
 mod token;
 mod unique;
 
+pub(crate) use brief::{BYTES_MAX, ELEMENTS_MAX, PARTS_MAX};
 pub use brief::{Brief, brief};
 pub use error::{Problem, Span, TextError};
 pub use forms::{Form, FormId, Forms, Kind};

@@ -10,7 +10,7 @@ pub(super) type FunctionId = usize;
 pub(super) type VariableId = usize;
 pub(super) type ExpressionId = usize;
 
-/// A function. The first one stands for a whole outermost form, and has one parameter that nothing uses.
+/// A function. The first one stands for a whole outermost form, and has a parameter for each value that is given, or else one that nothing uses.
 #[derive(Debug)]
 pub(super) struct Function {
     pub(super) name: Nat,
@@ -79,6 +79,8 @@ pub(super) enum Making {
 
 #[derive(Debug, Default)]
 pub(super) struct Program {
+    /// Whether values are given for the names of the first function's parameters.
+    pub(super) is_given: bool,
     pub(super) functions: Vec<Function>,
     pub(super) variables: Vec<Variable>,
     pub(super) expressions: Vec<Expression>,

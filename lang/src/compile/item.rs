@@ -17,6 +17,8 @@ pub enum Code {
     Value(Value),
     /// An application that has all its arguments; its value is what evaluating it gives.
     Redex(Value),
+    /// A function of what is given for the names that whoever compiles was told of, in their order.
+    Function(Value),
 }
 
 /// An outermost form.
@@ -43,6 +45,13 @@ pub enum Item {
         /// The names, and where they stand.
         names: Vec<(String, Span)>,
     },
+    /// An entry of the machine's self, or all of it, replaced.
+    Set {
+        /// The entry, or `self`.
+        name: String,
+        /// What it becomes.
+        code: Code,
+    },
     /// Something that must be a number other than 0.
     Assert(Code),
     /// Two things that must be equal.
@@ -53,17 +62,28 @@ pub enum Item {
 
 const DEF: Problem = Problem::Shape { form: "def", shape: "(def name value) or (def (name parameter ..) body)" };
 const IMPORT: Problem = Problem::Shape { form: "import", shape: "(import \"file\") or (import \"file\" name ..)" };
+const SET: Problem = Problem::Shape { form: "set!", shape: "(set! name value)" };
 const ASSERT: Problem = Problem::Shape { form: "assert", shape: "(assert value)" };
 const ASSERT_EQUAL: Problem = Problem::Shape { form: "assert-eq", shape: "(assert-eq value expected)" };
 
+/// What a form may use besides what is defined.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Around<'a> {
+    /// Names that stand for values that are given when the form is evaluated.
+    pub given: &'a [String],
+    /// Whether there is a machine around it, whose self can be set.
+    pub has_self: bool,
+}
+
 /// Compiles an outermost form. Of the names in `later` it is known that they are defined after it.
 pub fn compile(
-    forms: &Forms<'_>,
+    forms: &Forms,
     id: FormId,
     environment: &Environment,
-    later: &HashSet<&str>,
+    later: &HashSet<String>,
+    around: Around<'_>,
 ) -> Result<Item, TextError> {
-    let resolver = || Resolver::new(forms, environment, later);
+    let resolver = || Resolver::new(forms, environment, later, around.given);
     let code = |id: FormId| lower(&resolver().form(id)?);
     let error = |problem| Err(TextError { span: forms.span(id), problem });
     let (head, rest) = match forms.kids(id).split_first() {
@@ -83,12 +103,17 @@ pub fn compile(
         (Some("assert"), _) => return error(ASSERT),
         (Some("assert-eq"), [value, expected]) => Item::AssertEqual(code(*value)?, code(*expected)?),
         (Some("assert-eq"), _) => return error(ASSERT_EQUAL),
+        (Some("set!"), rest) if environment.get("set!").is_none() => match rest {
+            _ if !around.has_self => return error(Problem::NoSelf),
+            [name, value] => Item::Set { name: resolver().name(*name)?.to_owned(), code: code(*value)? },
+            _ => return error(SET),
+        },
         _ => Item::Form(code(id)?),
     })
 }
 
 fn define<'a>(
-    forms: &'a Forms<'a>,
+    forms: &'a Forms,
     name: FormId,
     value: FormId,
     span: Span,

@@ -34,6 +34,7 @@ pub(super) fn lower(program: &Program) -> Result<Code, TextError> {
     let body = frame.body()?;
     Ok(match body {
         Lowered::Constant(value) => Code::Value(value),
+        body if program.is_given => Code::Function(frame.law(body).unwrap_or_default()),
         body => Code::Redex(Value::app(frame.law(body).unwrap_or_default(), vec![Value::word(0)])),
     })
 }

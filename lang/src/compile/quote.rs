@@ -5,7 +5,7 @@ use crate::text::{FormId, Forms, Kind, Problem, TextError};
 use crate::value::Value;
 
 /// The value of a quoted form.
-pub(super) fn quote(forms: &Forms<'_>, id: FormId, environment: &Environment) -> Result<Value, TextError> {
+pub(super) fn quote(forms: &Forms, id: FormId, environment: &Environment) -> Result<Value, TextError> {
     let mut done: Vec<Value> = Vec::new();
     let mut left = vec![(id, false)];
     while let Some((id, is_taken_apart)) = left.pop() {
@@ -21,7 +21,7 @@ pub(super) fn quote(forms: &Forms<'_>, id: FormId, environment: &Environment) ->
     Ok(done.pop().unwrap_or_default())
 }
 
-fn made(forms: &Forms<'_>, id: FormId, mut parts: Vec<Value>, environment: &Environment) -> Result<Value, Problem> {
+fn made(forms: &Forms, id: FormId, mut parts: Vec<Value>, environment: &Environment) -> Result<Value, Problem> {
     Ok(match forms.kind(id) {
         Kind::Nat => forms.as_nat(id).map(Value::Nat).ok_or(Problem::Number)?,
         Kind::Text | Kind::Bytes => Value::bar(&forms.as_bytes(id).ok_or(Problem::Bytes)?),

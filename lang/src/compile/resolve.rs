@@ -46,6 +46,20 @@ pub(super) enum Task<'a> {
         value: VariableId,
     },
     Unbind(Vec<&'a str>),
+    /// The steps of a `do` that are left, and what its last one is given.
+    Steps {
+        steps: &'a [FormId],
+        next: VariableId,
+        span: Span,
+    },
+    /// A function begins of what a step of a `do` gave, which is what the rest of them does.
+    After {
+        name: &'a str,
+        steps: &'a [FormId],
+        next: VariableId,
+        span: Span,
+    },
+    Use(VariableId, Span),
     /// All clauses are done.
     EndCase {
         clauses: Vec<Clause>,
@@ -55,9 +69,9 @@ pub(super) enum Task<'a> {
 }
 
 pub(super) struct Resolver<'a> {
-    pub(super) forms: &'a Forms<'a>,
+    pub(super) forms: &'a Forms,
     pub(super) environment: &'a Environment,
-    later: &'a HashSet<&'a str>,
+    later: &'a HashSet<String>,
     pub(super) program: Program,
     scope: HashMap<&'a str, Vec<VariableId>>,
     pub(super) current: FunctionId,
@@ -68,8 +82,13 @@ pub(super) struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(forms: &'a Forms<'a>, environment: &'a Environment, later: &'a HashSet<&'a str>) -> Self {
-        let mut program = Program::default();
+    pub(super) fn new(
+        forms: &'a Forms,
+        environment: &'a Environment,
+        later: &'a HashSet<String>,
+        given: &'a [String],
+    ) -> Self {
+        let mut program = Program { is_given: !given.is_empty(), ..Program::default() };
         program.functions.push(Function {
             name: Nat::ZERO,
             parent: None,
@@ -81,14 +100,20 @@ impl<'a> Resolver<'a> {
             lets: Vec::new(),
             body: 0,
         });
-        let parameter = program.variable(0, VariableKind::Parameter, None);
-        program.functions[0].parameters.push(parameter);
+        let mut scope: HashMap<&str, Vec<VariableId>> = HashMap::new();
+        for index in 0..given.len().max(1) {
+            let parameter = program.variable(0, VariableKind::Parameter, None);
+            program.functions[0].parameters.push(parameter);
+            if let Some(name) = given.get(index) {
+                scope.insert(name, vec![parameter]);
+            }
+        }
         Self {
             forms,
             environment,
             later,
             program,
-            scope: HashMap::new(),
+            scope,
             current: 0,
             tasks: Vec::new(),
             done: Vec::new(),
@@ -168,6 +193,13 @@ impl<'a> Resolver<'a> {
                 Ok(())
             }
             Task::EndCase { clauses, value, span } => self.end_case(&clauses, value, span),
+            Task::Steps { steps, next, span } => self.steps(steps, next, span),
+            Task::After { name, steps, next, span } => self.after(name, steps, next, span),
+            Task::Use(variable, span) => {
+                self.program.use_in(self.current, variable);
+                self.push(Meaning::Variable(variable), span);
+                Ok(())
+            }
         }
     }
 
@@ -222,6 +254,7 @@ impl<'a> Resolver<'a> {
             Some("fn") => self.function_form(id, None),
             Some("let") => self.let_form(id, rest),
             Some("case") => self.case_form(id, rest),
+            Some("do") => self.do_form(id, rest),
             Some("pin") if rest.len() == 1 => {
                 self.make(Making::Pin, rest, span);
                 Ok(())

@@ -1,4 +1,4 @@
-//! The words that bind names within a form: `fn`, `let`, `case`.
+//! The words that bind names within a form: `fn`, `let`, `case`. `do` is in [`super::steps`].
 
 use std::collections::HashSet;
 
@@ -46,10 +46,7 @@ impl<'a> Resolver<'a> {
         span: Span,
     ) -> Result<(), TextError> {
         let function = self.program.functions.len();
-        let depth = self.program.functions[self.current].depth + 1;
-        if depth > NESTED_MAX {
-            return self.error(body, Problem::NestedFunctions);
-        }
+        let depth = self.depth_within(self.forms.span(body))?;
         let (mut names, mut variables, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
         let itself = self.program.variable(function, VariableKind::Itself, Some(parameters.len()));
         self.bind(name.unwrap_or("_"), itself, &mut names);
@@ -76,6 +73,12 @@ impl<'a> Resolver<'a> {
         self.current = function;
         self.tasks.extend([Task::Leave { function, names, span }, Task::Form(body)]);
         Ok(())
+    }
+
+    /// How deep a function in the current one is.
+    pub(super) fn depth_within(&self, span: Span) -> Result<usize, TextError> {
+        let depth = self.program.functions[self.current].depth + 1;
+        if depth > NESTED_MAX { Err(TextError { span, problem: Problem::NestedFunctions }) } else { Ok(depth) }
     }
 
     pub(super) fn let_form(&mut self, id: FormId, rest: &[FormId]) -> Result<(), TextError> {
@@ -108,7 +111,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// How many parameters a form has that is a function.
-    fn parameter_count(&self, id: FormId) -> Option<usize> {
+    pub(super) fn parameter_count(&self, id: FormId) -> Option<usize> {
         let parameters = *self.forms.kids(id).get(if self.is_function(id)? { 2 } else { 1 })?;
         Some(self.forms.kids(parameters).len())
     }

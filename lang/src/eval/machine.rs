@@ -9,18 +9,23 @@ mod jet;
 mod normal;
 mod pause;
 
+use std::collections::BTreeMap;
+
 use super::compile;
 use super::heap::Heap;
 use super::word::{Kind, ZERO, at, extra, is_lazy};
 use super::{Crash, CrashValue, Crashed, Depth, JetTable, Limit, Limits, Progress, ReadError};
-use crate::hash::TooLarge;
+use crate::hash::{PinHash, TooLarge};
 use crate::nat::Nat;
 use crate::value::Value;
 use frames::Frame;
 
+/// How deep what a crash says is looked into.
+const CRASH_DEPTH: usize = 12;
+
 /// A value that a machine keeps for its caller, until it is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Root(usize);
+pub struct Root(pub(super) usize);
 
 /// What a machine has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,9 +93,11 @@ pub struct Machine {
     done: u64,
     jets: JetTable,
     limits: Limits,
-    roots: Vec<u64>,
+    pub(super) roots: Vec<u64>,
     free_roots: Vec<usize>,
     shown: Vec<Root>,
+    /// Pinned laws that were taken in, by their hashes.
+    pub(super) known: BTreeMap<PinHash, Root>,
 }
 
 impl Machine {
@@ -115,11 +122,13 @@ impl Machine {
             roots: Vec::new(),
             free_roots: Vec::new(),
             shown: Vec::new(),
+            known: BTreeMap::new(),
         })
     }
 
     /// The jets, to bind more of them. Pins that are there already stay as they are.
     pub fn jets_mut(&mut self) -> &mut JetTable {
+        self.forget_pins();
         &mut self.jets
     }
 
@@ -132,6 +141,11 @@ impl Machine {
     /// Gives a value out. It must be normal: what was evaluated to [`Depth::Normal`] or loaded is.
     pub fn read(&self, root: Root) -> Result<Value, ReadError> {
         self.read_word(self.roots[root.0])
+    }
+
+    /// Gives a value out if it has no more than so many parts.
+    pub fn read_within(&self, root: Root, parts_max: usize) -> Result<Value, ReadError> {
+        self.read_up_to(self.roots[root.0], parts_max)
     }
 
     /// Something to be evaluated: a function applied to arguments.
@@ -152,7 +166,7 @@ impl Machine {
         self.hold(self.roots[root.0])
     }
 
-    fn hold(&mut self, word: u64) -> Root {
+    pub(super) fn hold(&mut self, word: u64) -> Root {
         match self.free_roots.pop() {
             Some(index) => {
                 self.roots[index] = word;
@@ -271,7 +285,7 @@ impl Machine {
                     Ok(Value::Nat(opcode)) => opcode,
                     _ => Nat::ZERO,
                 };
-                match self.read_word(argument) {
+                match self.sample_word(argument, CRASH_DEPTH) {
                     Ok(argument) => CrashValue::Operation(opcode, argument),
                     Err(_) => CrashValue::HashTooLarge,
                 }

@@ -29,9 +29,9 @@ fn counter(entries: u64) -> (Machine, super::Root, super::Root) {
         assert!(jets.bind(name, inner.hash()));
         quote(pin)
     };
-    let (idx, inc, tab_ins) = (function("idx", 2), function("inc", 1), function("tabIns", 3));
+    let (idx, inc, tab_ins) = (function("idx", 2), function("inc", 1), function("insert", 3));
     let part = |index: u64| call(vec![idx.clone(), quote(Value::word(index)), Value::word(1)]);
-    // (step s k) = [(inc (idx 0 s)) (tabIns k (idx 0 s) (idx 1 s))]
+    // (step s k) = [(inc (idx 0 s)) (insert k (idx 0 s) (idx 1 s))]
     let body = call(vec![
         quote(Value::cow(2)),
         call(vec![tab_ins, Value::word(2), part(0), part(1)]),

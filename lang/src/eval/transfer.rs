@@ -19,12 +19,18 @@ pub enum ReadError {
     /// It is not normal.
     #[error("the value has parts that are not evaluated yet: evaluate it to normal form first")]
     NotNormal,
+    /// It is of more parts than the caller takes.
+    #[error("the value is too large for this: take a part of it")]
+    TooManyParts,
 }
 
 enum Task<'a> {
     Enter(&'a Value),
     Leave(&'a Value),
 }
+
+/// How many pinned laws are kept for whoever takes them in again.
+const KNOWN_MAX: usize = 4096;
 
 /// A value taken in, and whether nothing in it is left to evaluate.
 type Loaded = (u64, bool);
@@ -39,6 +45,10 @@ impl Machine {
                 Task::Enter(value) => {
                     if let Some(loaded) = value.shared_at().and_then(|at| met.get(&at)) {
                         done.push(*loaded);
+                        continue;
+                    }
+                    if let Some(word) = self.known_pin(value) {
+                        done.push((word, true));
                         continue;
                     }
                     tasks.push(Task::Leave(value));
@@ -60,6 +70,7 @@ impl Machine {
                     };
                     let parts = done.split_off(done.len() - parts);
                     let loaded = self.load_one(value, &parts);
+                    self.know_pin(value, loaded);
                     if let Some(at) = value.shared_at() {
                         met.insert(at, loaded);
                     }
@@ -68,6 +79,32 @@ impl Machine {
             }
         }
         done.pop().map_or(ZERO, |(word, _)| word)
+    }
+
+    /// The word of a pinned law that was taken in before: with it go its instructions.
+    fn known_pin(&self, value: &Value) -> Option<u64> {
+        let Value::Pin(pin) = value else { return None };
+        self.known.get(&pin.hash()).map(|root| self.roots[root.0])
+    }
+
+    fn know_pin(&mut self, value: &Value, (word, normal): Loaded) {
+        match value {
+            Value::Pin(pin) if normal && matches!(pin.content(), Value::Law(_)) => {
+                if self.known.len() >= KNOWN_MAX {
+                    self.forget_pins();
+                }
+                let root = self.hold(word);
+                self.known.insert(pin.hash(), root);
+            }
+            _ => {}
+        }
+    }
+
+    /// Pinned laws that are taken in from now on are made anew.
+    pub(super) fn forget_pins(&mut self) {
+        for (_, root) in std::mem::take(&mut self.known) {
+            self.release(root);
+        }
     }
 
     fn load_nat(&mut self, nat: &Nat) -> u64 {
@@ -127,6 +164,11 @@ impl Machine {
 
     /// The value of a word.
     pub(super) fn read_word(&self, word: u64) -> Result<Value, ReadError> {
+        self.read_up_to(word, usize::MAX)
+    }
+
+    /// The value of a word, if it has no more than so many parts; of bytes and large numbers, each word is one.
+    pub(super) fn read_up_to(&self, word: u64, mut parts_max: usize) -> Result<Value, ReadError> {
         let heap = &self.heap;
         let mut tasks = vec![(word, false)];
         let mut done: Vec<Value> = Vec::new();
@@ -139,6 +181,13 @@ impl Machine {
             if is_imm(word) {
                 done.push(Value::word(word >> 1));
                 continue;
+            }
+            if !leave {
+                let size = match kind(heap.head(word)) {
+                    Kind::SET | Kind::TAB => 2 * super::tree::size(heap, heap.field(word, 0)),
+                    _ => super::word::len(heap.head(word)),
+                };
+                parts_max = parts_max.checked_sub(size + 1).ok_or(ReadError::TooManyParts)?;
             }
             if !leave && let Some(value) = met.get(&word) {
                 done.push(value.clone());

@@ -20,10 +20,10 @@ pub struct Brief {
 }
 
 /// How many elements of a row, and bytes of a text or number, are shown.
-const ELEMENTS_MAX: usize = 100;
-const BYTES_MAX: usize = 1000;
+pub(crate) const ELEMENTS_MAX: usize = 100;
+pub(crate) const BYTES_MAX: usize = 1000;
 /// How many parts are shown in all.
-const PARTS_MAX: usize = 2000;
+pub(crate) const PARTS_MAX: usize = 2000;
 
 /// Larger laws are told by their parts.
 const FUNCTION_PARTS_MAX: usize = 500;

@@ -197,6 +197,9 @@ pub enum Problem {
         /// The second.
         right: String,
     },
+    /// A machine's self is to be set where there is no machine.
+    #[error("there is no machine here whose self could be set")]
+    NoSelf,
     /// More than 4 GiB.
     #[error("a source of more than 4 GiB cannot be read")]
     SourceTooLarge,
@@ -249,6 +252,7 @@ impl Problem {
             Self::NestedFunctions => "give the inner ones definitions of their own".to_owned(),
             Self::NotNormal => "(f x) is what it comes to".to_owned(),
             Self::UnknownPin => "(def #pin{..} content) before it makes it known".to_owned(),
+            Self::NoSelf => "at a machine's prompt, `abide repl MACHINE`, there is one".to_owned(),
             Self::Missing { .. } => "the base library has it".to_owned(),
             _ => return None,
         })

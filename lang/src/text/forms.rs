@@ -75,20 +75,20 @@ pub struct Form {
     pub(super) kids: (u32, u32),
 }
 
-/// All forms of a source.
+/// All forms of a source, and the source.
 #[derive(Debug)]
-pub struct Forms<'a> {
-    pub(super) source: &'a str,
+pub struct Forms {
+    pub(super) source: String,
     pub(super) forms: Vec<Form>,
     pub(super) kids: Vec<FormId>,
     pub(super) top: Vec<FormId>,
 }
 
-impl<'a> Forms<'a> {
+impl Forms {
     /// What they were read from.
     #[must_use]
-    pub fn source(&self) -> &'a str {
-        self.source
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// The outermost ones.
@@ -124,13 +124,13 @@ impl<'a> Forms<'a> {
 
     /// Its text.
     #[must_use]
-    pub fn text(&self, id: FormId) -> &'a str {
-        self.span(id).of(self.source)
+    pub fn text(&self, id: FormId) -> &str {
+        self.span(id).of(&self.source)
     }
 
     /// The name that it is.
     #[must_use]
-    pub fn as_name(&self, id: FormId) -> Option<&'a str> {
+    pub fn as_name(&self, id: FormId) -> Option<&str> {
         (self.kind(id) == Kind::Name).then(|| self.text(id))
     }
 

@@ -44,14 +44,14 @@ pub fn format(source: &str, width: usize) -> Result<String, TextError> {
 }
 
 /// Of each form, how wide it is on one line; nothing that contains a comment fits on one.
-fn widths(forms: &Forms<'_>) -> Vec<usize> {
+fn widths(forms: &Forms) -> Vec<usize> {
     let mut widths: Vec<usize> = Vec::with_capacity(forms.forms.len());
     // What is in a form comes before it.
     for index in 0..forms.forms.len() {
         let form = forms.forms[index];
         let width = match form.kind {
             Kind::Comment { .. } => usize::MAX,
-            kind if kind.is_atom() => form.span.of(forms.source).chars().count(),
+            kind if kind.is_atom() => form.span.of(&forms.source).chars().count(),
             kind => {
                 let kids = &forms.kids[form.kids.0 as usize..form.kids.1 as usize];
                 let marks = kind.marks().0.len() + kind.marks().1.len();
@@ -101,7 +101,7 @@ struct Rest {
 }
 
 struct Layout<'a> {
-    forms: &'a Forms<'a>,
+    forms: &'a Forms,
     widths: Vec<usize>,
     width: usize,
     out: String,
@@ -136,9 +136,9 @@ impl Layout<'_> {
         let form = self.forms.get(id);
         let width = self.widths[id.0 as usize];
         match form.kind {
-            Kind::Comment { .. } => self.text(form.span.of(self.forms.source).trim_end()),
+            Kind::Comment { .. } => self.text(form.span.of(&self.forms.source).trim_end()),
             kind if kind.is_atom() => {
-                self.out.push_str(form.span.of(self.forms.source));
+                self.out.push_str(form.span.of(&self.forms.source));
                 self.column += width;
             }
             Kind::Quote | Kind::Discard => {
@@ -212,6 +212,7 @@ impl Layout<'_> {
         let body = |first| Style { first, pairs_from: None, is_body: true, is_filled: false };
         match (self.forms.kind(id), self.head(id)) {
             (_, Some("law")) => body(3),
+            (_, Some("do")) => body(1),
             // A function may have a name before its parameters.
             (_, Some("fn")) => {
                 body(if kids.get(1).is_some_and(|id| self.forms.kind(*id) == Kind::Name) { 3 } else { 2 })
@@ -227,6 +228,6 @@ impl Layout<'_> {
     }
 }
 
-fn is_comment(forms: &Forms<'_>, id: FormId) -> bool {
+fn is_comment(forms: &Forms, id: FormId) -> bool {
     matches!(forms.kind(id), Kind::Comment { .. })
 }

@@ -5,12 +5,12 @@ use super::forms::{Form, FormId, Forms, Kind};
 use super::token::{Fault, Token, token};
 
 /// Reads a text. Comments and what `#_` leaves out are left out.
-pub fn read(source: &str) -> Result<Forms<'_>, TextError> {
+pub fn read(source: &str) -> Result<Forms, TextError> {
     Reader::new(source, false).read()
 }
 
 /// Reads a text with its comments and all that is left out.
-pub(super) fn read_all(source: &str) -> Result<Forms<'_>, TextError> {
+pub(super) fn read_all(source: &str) -> Result<Forms, TextError> {
     Reader::new(source, true).read()
 }
 
@@ -24,7 +24,8 @@ struct Begun {
 }
 
 struct Reader<'a> {
-    forms: Forms<'a>,
+    source: &'a str,
+    forms: Forms,
     keeps_all: bool,
     begun: Vec<Begun>,
     waiting: Vec<FormId>,
@@ -34,13 +35,13 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(source: &'a str, keeps_all: bool) -> Self {
-        let forms = Forms { source, forms: Vec::new(), kids: Vec::new(), top: Vec::new() };
+        let forms = Forms { source: source.to_owned(), forms: Vec::new(), kids: Vec::new(), top: Vec::new() };
         // Nothing is before the first token: it begins a line.
-        Self { forms, keeps_all, begun: Vec::new(), waiting: Vec::new(), lines: 1 }
+        Self { source, forms, keeps_all, begun: Vec::new(), waiting: Vec::new(), lines: 1 }
     }
 
-    fn read(mut self) -> Result<Forms<'a>, TextError> {
-        let source = self.forms.source;
+    fn read(mut self) -> Result<Forms, TextError> {
+        let source = self.source;
         if u32::try_from(source.len()).is_err() {
             return Err(TextError { span: Span::default(), problem: Problem::SourceTooLarge });
         }

@@ -243,11 +243,11 @@ fn paused_and_gone_on_with() {
 fn a_million_events_in_bounded_memory() {
     let library = library(
         "
-        tabIns k v t = (9 k)
-        tabIdx k t = (9 k)
-        fill n t = (if n (fill (dec n) (tabIns n 0 t)) t)
+        insert k v t = (9 k)
+        at k t = (9 k)
+        fill n t = (if n (fill (dec n) (insert n 0 t)) t)
         begin t = [0 (fill 100000 t)]
-        step s k = (let n (inc (idx 0 s)) (let v (inc (tabIdx k (idx 1 s))) (seq n (seq v [n (tabIns k v (idx 1 s))]))))
+        step s k = (let n (inc (idx 0 s)) (let v (inc (at k (idx 1 s))) (seq n (seq v [n (insert k v (idx 1 s))]))))
         ",
     );
     let mut machine = machine(&library, true, Limits { heap_words: 8 << 20, ..limits() });

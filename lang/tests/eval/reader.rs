@@ -114,18 +114,6 @@ impl Library {
     }
 }
 
-/// The files of the base library, each after those it imports.
-const BASE: [(&str, &str); 8] = [
-    ("core", include_str!("../../base/core.abide")),
-    ("numbers", include_str!("../../base/numbers.abide")),
-    ("order", include_str!("../../base/order.abide")),
-    ("rows", include_str!("../../base/rows.abide")),
-    ("bytes", include_str!("../../base/bytes.abide")),
-    ("options", include_str!("../../base/options.abide")),
-    ("text", include_str!("../../base/text.abide")),
-    ("maps", include_str!("../../base/maps.abide")),
-];
-
 /// Runs the base library's files, binding jets as their laws get known.
 struct Files {
     machine: Machine,
@@ -157,7 +145,7 @@ pub(crate) fn base(jets: bool, count: usize) -> (HashMap<String, Value>, usize) 
     let machine = Machine::new(Limits::default(), JetTable::default()).expect("there is memory");
     let mut files = Files { machine, done: HashMap::new() };
     let (mut all, mut assertions) = (HashMap::new(), 0);
-    for (name, text) in BASE.into_iter().take(count) {
+    for (name, text) in lang::base::FILES.into_iter().take(count) {
         let outcome =
             run(text, &mut Environment::default(), &mut files).unwrap_or_else(|error| panic!("{name}: {error:?}"));
         for (name, value) in &outcome.definitions {
@@ -176,6 +164,6 @@ impl Library {
     /// One that has the base library in it.
     pub(crate) fn new() -> Self {
         static BASE: OnceLock<HashMap<String, Value>> = OnceLock::new();
-        Self { defined: BASE.get_or_init(|| base(true, 8).0).clone() }
+        Self { defined: BASE.get_or_init(|| base(true, usize::MAX).0).clone() }
     }
 }

@@ -9,6 +9,8 @@ mod reference;
 mod fuzzed;
 mod hashes;
 mod jets;
+mod library;
+mod machines;
 mod printed;
 mod programs;
 mod random_programs;

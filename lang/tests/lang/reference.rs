@@ -2,6 +2,7 @@
 //! known names are done here and not by their bodies, as a machine may do them.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use lang::compile::{Environment, Host, Outcome};
@@ -286,15 +287,20 @@ impl Host for Reference {
 }
 
 /// Evaluates by the rules and what is said to be native; files are those of the base library.
-pub(crate) struct Base(pub(crate) Natively);
+pub(crate) struct Base(pub(crate) Natively, pub(crate) HashMap<String, Outcome>);
 
 impl Base {
     /// What a file of the base library defines, and how many assertions held.
     pub(crate) fn file(&mut self, name: &str) -> Outcome {
+        if let Some(known) = self.1.get(name) {
+            return known.clone();
+        }
         let path = format!("{}/base/{name}.abide", env!("CARGO_MANIFEST_DIR"));
         let source = std::fs::read_to_string(path).unwrap();
         let outcome = lang::compile::run(&source, &mut Environment::default(), self);
-        outcome.unwrap_or_else(|error| panic!("{}", error.render(name, &source)))
+        let outcome = outcome.unwrap_or_else(|error| panic!("{}", error.render(name, &source)));
+        self.1.insert(name.to_owned(), outcome.clone());
+        outcome
     }
 }
 

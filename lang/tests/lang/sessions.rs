@@ -29,7 +29,7 @@ fn the_first_minute() {
     let fib = "(def (fib n) (if (lth n 2) n (add (fib (sub n 1)) (fib (sub n 2))))) (fib 20)";
     assert_eq!(value(fib), Value::word(6765));
     assert_eq!(value("(bytes-len (join \", \" (map show-nat (range 1000))))"), Value::word(4888));
-    assert_eq!(value("(map-size (from-entries (gen 2000 (fn (i) [(mod (mul i 7919) 1999) i]))))"), Value::word(1999));
+    assert_eq!(value("(table-len (from-entries (gen 2000 (fn (i) [(mod (mul i 7919) 1999) i]))))"), Value::word(1999));
     // A million levels deep.
     assert_eq!(value("(def (count n) (if n (inc (count (sub n 1))) 0)) (count 300000)"), Value::word(300_000));
 }

@@ -4,7 +4,7 @@ use lang::text::{FormId, Forms, Kind, Problem, WIDTH, format, read};
 use proptest::prelude::*;
 
 /// Forms without their layout: kinds and atoms, in order, and where each form ends.
-fn skeleton(forms: &Forms<'_>) -> Vec<String> {
+fn skeleton(forms: &Forms) -> Vec<String> {
     let mut out = Vec::new();
     let mut left: Vec<Option<FormId>> = forms.top().iter().rev().map(|id| Some(*id)).collect();
     while let Some(id) = left.pop() {

@@ -1,13 +1,4 @@
-//! Sets. Keys are normalised; all but `setSing`, `setCatRowAsc` and `isSet` decline what is no set.
-//!
-//! | | |
-//! |---|---|
-//! | `(setSing k)`, `(isSet v)`, `(setIsEmpty s)`, `(setLen s)`, `(setHas k s)` | |
-//! | `(setMin s)` | the least key; declines an empty set |
-//! | `(setIns k s)`, `(setDel k s)`, `(setWeld a b)`, `(setIntersect a b)`, `(setSub a b)` | |
-//! | `(setTake n s)`, `(setDrop n s)`, `(setSplitAt n s)` | by order; the last one gives a row of both |
-//! | `(setSplitLT k s)` | a row of the keys below `k`, and of the others |
-//! | `(setRow s)`, `(rowSet r)` | its keys in order; the set of what is in a row |
+//! Sets: as in `lang/base/sets.abide`. Keys are normalised; what is no set is left to the law, which takes it as the empty one.
 
 use super::Need::{Deep, Head};
 use super::rows::{at_most, elements, room};
@@ -18,55 +9,48 @@ use crate::eval::tree;
 use crate::eval::word::{Kind, ZERO, imm};
 
 pub(super) const JETS: &[Jet] = &[
-    Jet::new("setSing", &[Deep], |heap, args| {
-        let root = tree::insert(heap, ZERO, args[0], ZERO);
-        value(heap.set(root))
-    }),
-    Jet::new("isSet", &[Head], |heap, args| value(truth(heap.kind_of(args[0]) == Some(Kind::SET)))),
-    Jet::new("setIsEmpty", &[Head], |heap, args| of(heap, args[0], |heap, root| truth(tree::size(heap, root) == 0))),
-    Jet::new("setLen", &[Head], |heap, args| of(heap, args[0], |heap, root| imm(tree::size(heap, root) as u64))),
-    Jet::new("setHas", &[Deep, Head], |heap, args| {
+    Jet::new("is-set", &[Head], |heap, args| value(truth(heap.kind_of(args[0]) == Some(Kind::SET)))),
+    Jet::new("set-len", &[Head], |heap, args| of(heap, args[0], |heap, root| imm(tree::size(heap, root) as u64))),
+    Jet::new("set-has", &[Deep, Head], |heap, args| {
         of(heap, args[1], |heap, root| truth(tree::get(heap, root, args[0]).is_some()))
     }),
-    Jet::new("setMin", &[Head], |heap, args| match set(heap, args[0]).and_then(|root| tree::nth(heap, root, 0)) {
+    Jet::new("set-least", &[Head], |heap, args| match set(heap, args[0]).and_then(|root| tree::nth(heap, root, 0)) {
         Some((key, _)) => Outcome::Eval(key),
         None => Outcome::Decline,
     }),
-    Jet::new("setIns", &[Deep, Head], |heap, args| {
+    Jet::new("set-insert", &[Deep, Head], |heap, args| {
         made(heap, args[1], |heap, root| {
             if tree::get(heap, root, args[0]).is_some() { root } else { tree::insert(heap, root, args[0], ZERO) }
         })
     }),
-    Jet::new("setDel", &[Deep, Head], |heap, args| made(heap, args[1], |heap, root| tree::remove(heap, root, args[0]))),
-    Jet::new("setWeld", &[Head, Head], |heap, args| both(heap, args, tree::union)),
-    Jet::new("setIntersect", &[Head, Head], |heap, args| both(heap, args, |heap, a, b| tree::select(heap, a, b, true))),
-    Jet::new("setSub", &[Head, Head], |heap, args| both(heap, args, |heap, a, b| tree::select(heap, a, b, false))),
-    Jet::new("setTake", &[Head, Head], |heap, args| {
+    Jet::new("set-delete", &[Deep, Head], |heap, args| {
+        made(heap, args[1], |heap, root| tree::remove(heap, root, args[0]))
+    }),
+    Jet::new("set-union", &[Head, Head], |heap, args| both(heap, args, tree::union)),
+    Jet::new("set-common", &[Head, Head], |heap, args| both(heap, args, |heap, a, b| tree::select(heap, a, b, true))),
+    Jet::new("set-without", &[Head, Head], |heap, args| both(heap, args, |heap, a, b| tree::select(heap, a, b, false))),
+    Jet::new("set-take", &[Head, Head], |heap, args| {
         let count = at_most(heap, args[0]);
         made(heap, args[1], |heap, root| tree::split_at(heap, root, count).0)
     }),
-    Jet::new("setDrop", &[Head, Head], |heap, args| {
+    Jet::new("set-drop", &[Head, Head], |heap, args| {
         let count = at_most(heap, args[0]);
         made(heap, args[1], |heap, root| tree::split_at(heap, root, count).1)
     }),
-    Jet::new("setSplitAt", &[Head, Head], |heap, args| {
-        let count = at_most(heap, args[0]);
-        pair(heap, args[1], |heap, root| tree::split_at(heap, root, count))
-    }),
-    Jet::new("setSplitLT", &[Deep, Head], |heap, args| {
+    Jet::new("set-split", &[Deep, Head], |heap, args| {
         pair(heap, args[1], |heap, root| {
             let (below, found, above) = tree::split(heap, root, args[0]);
             (below, if found.is_some() { tree::insert(heap, above, args[0], ZERO) } else { above })
         })
     }),
-    Jet::new("setRow", &[Head], |heap, args| match heap.kind_of(args[0]) {
+    Jet::new("set-row", &[Head], |heap, args| match heap.kind_of(args[0]) {
         Some(Kind::SET) => {
             let words = tree::size(heap, heap.field(args[0], 0));
             room(heap, words).unwrap_or_else(|| Outcome::Value(heap.keys_row(args[0]), words as u64 / 8))
         }
         _ => Outcome::Decline,
     }),
-    Jet::new("rowSet", &[Deep], |heap, args| {
+    Jet::new("row-set", &[Deep], |heap, args| {
         if heap.kind_of(args[0]) != Some(Kind::ROW) {
             return Outcome::Decline;
         }

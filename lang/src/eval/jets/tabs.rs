@@ -1,17 +1,5 @@
-//! Tables. Keys are normalised, values are not evaluated; all but `tabSing`, `tabFromPairs` and `isTab` decline what is no table.
-//!
-//! | | |
-//! |---|---|
-//! | `(tabSing k v)`, `(isTab t)`, `(tabIsEmpty t)`, `(tabLen t)`, `(tabHas k t)` | |
-//! | `(tabIdx k t)` | the value of a key; 0 if there is none |
-//! | `(tabLookup k t)` | `(0 v)`, or 0 |
-//! | `(tabElemIdx i t)` | a row of key and value, by order; declines beyond the end |
-//! | `(tabMinKey t)` | the least key; declines an empty table |
-//! | `(tabIns k v t)`, `(tabDel k t)`, `(tabAlter f k t)` | `f` is applied to what `tabLookup` gives; declines (it must be known what comes of it) |
-//! | `(tabWeld a b)` | what is in either; the first one's value of a key in both |
-//! | `(tabMap f t)`, `(tabMapWithKey f t)` | `f` applied to each value, or to key and value, when it is asked for |
-//! | `(tabKeys t)`, `(tabKeysRow t)`, `(tabVals t)`, `(tabToPairs t)`, `(tabFromPairs r)` | set; rows; a row of rows of two; the last one of equal keys stays |
-//! | `(tabSplitAt n t)`, `(tabSplitLT k t)` | rows of two tables |
+//! Tables: as in `lang/base/tables.abide`. Keys are normalised, values are not evaluated; what is no table is left to the law, which
+//! takes it as the empty one.
 
 use super::Need::{Deep, Elements, Head, Nothing};
 use super::rows::{at_most, elements, room};
@@ -22,46 +10,41 @@ use crate::eval::tree;
 use crate::eval::word::{Kind, ZERO, header, imm, lazy, object};
 
 pub(super) const JETS: &[Jet] = &[
-    Jet::new("tabSing", &[Deep, Nothing], |heap, args| {
-        let root = tree::insert(heap, ZERO, args[0], args[1]);
-        value(heap.tab(root))
-    }),
-    Jet::new("isTab", &[Head], |heap, args| match heap.kind_of(args[0]) {
+    Jet::new("is-table", &[Head], |heap, args| match heap.kind_of(args[0]) {
         // Whether its values are a row may not be known yet.
         Some(Kind::APP) => Outcome::Decline,
         kind => value(truth(kind == Some(Kind::TAB))),
     }),
-    Jet::new("tabIsEmpty", &[Head], |heap, args| of(heap, args[0], |heap, root| truth(tree::size(heap, root) == 0))),
-    Jet::new("tabLen", &[Head], |heap, args| of(heap, args[0], |heap, root| imm(tree::size(heap, root) as u64))),
-    Jet::new("tabHas", &[Deep, Head], |heap, args| {
+    Jet::new("table-len", &[Head], |heap, args| of(heap, args[0], |heap, root| imm(tree::size(heap, root) as u64))),
+    Jet::new("is-key", &[Deep, Head], |heap, args| {
         of(heap, args[1], |heap, root| truth(tree::get(heap, root, args[0]).is_some()))
     }),
-    Jet::new("tabIdx", &[Deep, Head], |heap, args| match tab(heap, args[1]) {
+    Jet::new("at", &[Deep, Head], |heap, args| match tab(heap, args[1]) {
         Some(root) => Outcome::Eval(tree::get(heap, root, args[0]).unwrap_or(ZERO)),
         None => Outcome::Decline,
     }),
-    Jet::new("tabLookup", &[Deep, Head], |heap, args| {
+    Jet::new("lookup", &[Deep, Head], |heap, args| {
         of(heap, args[1], |heap, root| match tree::get(heap, root, args[0]) {
-            Some(found) => heap.partial(ZERO, &[found]),
-            None => ZERO,
+            Some(found) => heap.row(&[found]),
+            None => heap.row(&[]),
         })
     }),
-    Jet::new("tabElemIdx", &[Head, Head], |heap, args| {
+    Jet::new("entry", &[Head, Head], |heap, args| {
         let index = at_most(heap, args[0]);
         match tab(heap, args[1]).and_then(|root| tree::nth(heap, root, index)) {
             Some((key, found)) => value(heap.row(&[key, found])),
             None => Outcome::Decline,
         }
     }),
-    Jet::new("tabMinKey", &[Head], |heap, args| match tab(heap, args[0]).and_then(|root| tree::nth(heap, root, 0)) {
+    Jet::new("least-key", &[Head], |heap, args| match tab(heap, args[0]).and_then(|root| tree::nth(heap, root, 0)) {
         Some((key, _)) => Outcome::Eval(key),
         None => Outcome::Decline,
     }),
-    Jet::new("tabIns", &[Deep, Nothing, Head], |heap, args| {
+    Jet::new("insert", &[Deep, Nothing, Head], |heap, args| {
         made(heap, args[2], |heap, root| tree::insert(heap, root, args[0], args[1]))
     }),
-    Jet::new("tabDel", &[Deep, Head], |heap, args| made(heap, args[1], |heap, root| tree::remove(heap, root, args[0]))),
-    Jet::new("tabWeld", &[Head, Head], |heap, args| {
+    Jet::new("delete", &[Deep, Head], |heap, args| made(heap, args[1], |heap, root| tree::remove(heap, root, args[0]))),
+    Jet::new("union", &[Head, Head], |heap, args| {
         let (Some(a), Some(b)) = (tab(heap, args[0]), tab(heap, args[1])) else { return Outcome::Decline };
         let words = (tree::size(heap, a) + tree::size(heap, b)) * 6;
         if let Some(outcome) = room(heap, words) {
@@ -70,12 +53,12 @@ pub(super) const JETS: &[Jet] = &[
         let root = tree::union(heap, a, b);
         Outcome::Value(heap.tab(root), words as u64 / 48)
     }),
-    Jet::new("tabMap", &[Nothing, Head], |heap, args| mapped(heap, args, false)),
-    Jet::new("tabMapWithKey", &[Nothing, Head], |heap, args| mapped(heap, args, true)),
-    Jet::new("tabKeys", &[Head], |heap, args| listed(heap, args[0], 6, |heap, tab| heap.keys_set(tab))),
-    Jet::new("tabKeysRow", &[Head], |heap, args| listed(heap, args[0], 1, |heap, tab| heap.keys_row(tab))),
-    Jet::new("tabVals", &[Head], |heap, args| listed(heap, args[0], 1, |heap, tab| heap.values_row(tab))),
-    Jet::new("tabToPairs", &[Head], |heap, args| {
+    Jet::new("map-values", &[Nothing, Head], |heap, args| mapped(heap, args, false)),
+    Jet::new("map-entries", &[Nothing, Head], |heap, args| mapped(heap, args, true)),
+    Jet::new("key-set", &[Head], |heap, args| listed(heap, args[0], 6, |heap, tab| heap.keys_set(tab))),
+    Jet::new("keys", &[Head], |heap, args| listed(heap, args[0], 1, |heap, tab| heap.keys_row(tab))),
+    Jet::new("values", &[Head], |heap, args| listed(heap, args[0], 1, |heap, tab| heap.values_row(tab))),
+    Jet::new("entries", &[Head], |heap, args| {
         listed(heap, args[0], 4, |heap, tab| {
             let nodes = tree::nodes(heap, heap.field(tab, 0));
             let pairs: Vec<u64> = nodes
@@ -88,12 +71,12 @@ pub(super) const JETS: &[Jet] = &[
             heap.row(&pairs)
         })
     }),
-    Jet::new("tabFromPairs", &[Elements], from_pairs),
-    Jet::new("tabSplitAt", &[Head, Head], |heap, args| {
+    Jet::new("from-entries", &[Elements], from_pairs),
+    Jet::new("split-entries", &[Head, Head], |heap, args| {
         let count = at_most(heap, args[0]);
         pair(heap, args[1], |heap, root| tree::split_at(heap, root, count))
     }),
-    Jet::new("tabSplitLT", &[Deep, Head], |heap, args| {
+    Jet::new("split-table", &[Deep, Head], |heap, args| {
         pair(heap, args[1], |heap, root| {
             let (below, found, above) = tree::split(heap, root, args[0]);
             (below, found.map_or(above, |found| tree::insert(heap, above, args[0], found)))
