@@ -4,7 +4,7 @@ mod boot;
 mod compile;
 mod copy;
 mod eval;
-mod fmt;
+pub(crate) mod fmt;
 mod hosted;
 mod log;
 mod past;

@@ -10,6 +10,7 @@ pub mod control;
 pub mod driver;
 mod injection;
 pub mod ports;
+pub mod programs;
 pub mod report;
 pub mod seeds;
 mod shown;

@@ -85,8 +85,22 @@ pub enum Failure {
         /// What is wrong with it, where, and what to write.
         rendered: String,
     },
+    /// A text that lacks what a machine has.
+    #[error("{} defines no `{name}`, so that no machine can be made of it", path.display())]
+    NoMain {
+        /// Which.
+        path: PathBuf,
+        /// What it lacks.
+        name: &'static str,
+    },
+    /// A file that has no value.
+    #[error("{} is neither a text of the language nor a PLAN seed", path.display())]
+    NotOfTheLanguage {
+        /// Which.
+        path: PathBuf,
+    },
     /// A file that is nothing a machine can start from.
-    #[error("{} is neither a seed nor a WebAssembly module", path.display())]
+    #[error("{} is neither a seed, nor a text of the language, nor a WebAssembly module", path.display())]
     NotASeed {
         /// Which.
         path: PathBuf,
@@ -438,7 +452,9 @@ impl Failure {
                     format!("the file to write comes first: abide save {} {}", source_path.display(), path.display())
                 }
             }),
-            Self::NotASeed { .. } => Some("a seed is a .seed file, a .wasm module or .wat text".to_owned()),
+            Self::NotASeed { .. } => Some("a seed is a .seed file, a PLAN seed, .abide text, a .wasm module or .wat text".to_owned()),
+            Self::NoMain { name: "main", .. } => Some("write (def (main self input) [self []]), and see docs/lang.md".to_owned()),
+            Self::NoMain { .. } => Some("write (def start 0), or whatever the machine's first self is".to_owned()),
             Self::Body(BodyError::Code(CodeError::Refused(_))) => Some("docs/abi.md says what a machine is".to_owned()),
             Self::Run(RunError::Recover { engine, source: BodyError::Diverged(_) }) => {
                 Some(format!("nothing was changed; the version that ran it used {engine} and can finish it"))

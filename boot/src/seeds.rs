@@ -7,6 +7,7 @@ use seed::image::{INTERFACE, Limits, Program};
 use seed::object::{Link, Objects, encode_blob};
 use seed::{Domain, Id, LoadError, pack};
 
+use crate::programs;
 use crate::report::Failure;
 
 /// The most that a seed may hold, in bytes: a machine of the largest size and its code.
@@ -51,6 +52,12 @@ pub fn read(path: &Path, terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
         terms.refuse_for(path)?;
         return Ok(bytes);
     }
+    if let Some(genesis) = programs::genesis(path, &bytes)? {
+        if terms.genesis.is_some() {
+            return Err(Failure::Settled { path: path.to_owned(), what: "genesis data" });
+        }
+        return pack_of(kernel::MODULE, &genesis, terms);
+    }
     program_pack(&module(path, bytes)?, terms)
 }
 
@@ -78,9 +85,13 @@ pub fn module(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, Failure> {
 /// If its genesis data cannot be read, or a limit is out of range.
 pub fn program_pack(wasm: &[u8], terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
     let genesis = terms.genesis.map(read_file).transpose()?.unwrap_or_default();
+    pack_of(wasm, &genesis, terms)
+}
+
+fn pack_of(wasm: &[u8], genesis: &[u8], terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
     let mut shelf = Shelf(HashMap::new());
     let code = shelf.keep(encode_blob(wasm));
-    let genesis = shelf.keep(encode_blob(&genesis));
+    let genesis = shelf.keep(encode_blob(genesis));
     let mut asks = terms.asks.to_vec();
     asks.sort();
     asks.dedup();

@@ -13,7 +13,7 @@ use crate::clocks::random;
 use crate::report::{FAILED, Failure};
 
 /// The reader takes less than a second for as much.
-pub(super) const TEXT_BYTES_MAX: u64 = 256 << 20;
+pub(crate) const TEXT_BYTES_MAX: u64 = 256 << 20;
 
 pub(crate) fn run(args: &Fmt) -> Result<ExitCode, Failure> {
     let mut is_changed = false;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Fmt) -> Result<ExitCode, Failure> {
 }
 
 /// A text, of no more than [`TEXT_BYTES_MAX`].
-pub(super) fn read(path: &Path, from: impl Read) -> Result<String, Failure> {
+pub(crate) fn read(path: &Path, from: impl Read) -> Result<String, Failure> {
     let failed = |source| Failure::Read { path: path.to_owned(), source };
     let mut text = String::new();
     from.take(TEXT_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;

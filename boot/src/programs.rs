@@ -1,0 +1,141 @@
+//! Programs that are texts of the language, or PLAN seeds: what a machine of the kernel begins with.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use kernel::{Genesis, Source};
+use lang::Value;
+use lang::eval::Limits;
+use lang::seedfile;
+use lang::session::{Files, Session};
+
+use crate::commands::fmt;
+use crate::report::Failure;
+use crate::seeds::read_file;
+use crate::terminal::Progress;
+
+/// Whether a file is a text of the language, by its name.
+#[must_use]
+pub fn is_text(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "abide")
+}
+
+/// A program, run once on this host.
+pub struct Program {
+    /// Its file and those that it imports, by the names that it uses.
+    pub files: Vec<(String, String)>,
+    /// What it defines, in order.
+    pub definitions: Vec<(String, Value)>,
+    /// How many of its assertions hold.
+    pub assertions: usize,
+    session: Session,
+}
+
+impl Program {
+    /// Reads a program and runs it: whatever is wrong with it is told here, before there is a machine of it.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not of the language, or an assertion does not hold.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let text = read_text(path)?;
+        let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.display().to_string());
+        let imported = Rc::new(RefCell::new(vec![(name, text.clone())]));
+        let keeping = Rc::clone(&imported);
+        let mut beside = files_of(path.parent().unwrap_or(Path::new("")));
+        let files = move |name: &str| {
+            let text = beside(name)?;
+            keeping.borrow_mut().push((name.to_owned(), text.clone()));
+            Ok(text)
+        };
+        let mut session = Session::new(Limits::default(), Box::new(files))
+            .map_err(|limit| Failure::Evaluator { why: limit.to_string() })?;
+        let progress = Progress::of(format!("evaluating {}", path.display()));
+        let outcome = session.run(&text);
+        drop(progress);
+        let rendered = |error: lang::text::TextError| error.render(&path.display().to_string(), &text);
+        let outcome = outcome.map_err(|error| Failure::Text { rendered: rendered(error) })?;
+        let files = imported.borrow().clone();
+        Ok(Self { files, definitions: outcome.definitions, assertions: outcome.assertions, session })
+    }
+
+    /// What a name means to it.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        self.session.environment().get(name)
+    }
+
+    /// The names to print values with.
+    #[must_use]
+    pub fn names(&self) -> lang::text::Names {
+        self.session.names()
+    }
+
+    /// Checks that a machine can be made of it.
+    ///
+    /// # Errors
+    /// If it lacks `main` or `start`.
+    pub fn check(&self, path: &Path) -> Result<(), Failure> {
+        match ["main", "start"].into_iter().find(|name| self.value(name).is_none()) {
+            Some(name) => Err(Failure::NoMain { path: path.to_owned(), name }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a machine of this file begins with, if the file is of the language or a PLAN seed.
+///
+/// # Errors
+/// If it is of the language, and wrong.
+pub fn genesis(path: &Path, bytes: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+    let program = if is_text(path) {
+        let program = Program::read(path)?;
+        program.check(path)?;
+        Source::Text(program.files)
+    } else if seedfile::read(bytes).is_ok() {
+        Source::Plan(bytes.to_vec())
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(Genesis { program, budget: 0 }.encode()))
+}
+
+/// The value of a PLAN seed, if the file is one.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn plan(path: &Path) -> Result<Option<Value>, Failure> {
+    Ok(seedfile::read(&read_file(path)?).ok())
+}
+
+/// The program's function and its first self, as one value: the row `[main start]`.
+///
+/// # Errors
+/// If there is no such program.
+pub fn value(path: &Path) -> Result<Value, Failure> {
+    if !is_text(path) {
+        return plan(path)?.ok_or_else(|| Failure::NotOfTheLanguage { path: path.to_owned() });
+    }
+    let program = Program::read(path)?;
+    program.check(path)?;
+    let part = |name| program.value(name).cloned().unwrap_or_default();
+    Ok(Value::row(vec![part("main"), part("start")]))
+}
+
+/// Files of a folder, as a session asks for them.
+pub(crate) fn files_of(folder: &Path) -> Files {
+    let folder = folder.to_owned();
+    Box::new(move |name| {
+        let path: PathBuf = folder.join(name);
+        read_text(&path).map_err(|failure| match failure {
+            Failure::Read { path, source } => format!("{}: {source}", path.display()),
+            other => other.to_string(),
+        })
+    })
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    let file = File::open(path).map_err(|source| Failure::Read { path: path.to_owned(), source })?;
+    fmt::read(path, file)
+}
