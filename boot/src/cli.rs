@@ -238,12 +238,15 @@ pub struct Save {
 /// `abide eval`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  abide eval counter.abide\n  echo '(add 2 3)' | abide eval -\n\nThe values of the forms that define nothing are printed, as text that can be read back. Imports are files beside it, or of the base library\n(core, numbers, order, rows, bytes, options, maps, text), which is there without being imported."
+    after_help = "Examples:\n  abide eval counter.abide\n  echo '(add 2 3)' | abide eval -\n  abide eval --steps 1000000 unknown.abide    ends it after a million steps\n\nThe values of the forms that define nothing are printed, as text that can be read back. Imports are files beside it, or of the base library\n(docs/lang.md), which is there without being imported."
 )]
 pub struct Eval {
     /// The file; - is standard input.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// How many steps it may take: functions entered, and bytes read.
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

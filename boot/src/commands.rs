@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod boot;
+mod bounded;
 mod compile;
 mod copy;
 mod eval;
@@ -11,13 +12,16 @@ mod reference;
 mod repair;
 mod repl;
 mod save;
+mod scratch;
 mod scrub;
 mod send;
 mod session;
+mod shape;
 mod show;
 pub(crate) mod standing;
 mod start;
 mod status;
+mod typed;
 mod verify;
 
 use std::process::ExitCode;

@@ -79,6 +79,14 @@ pub enum Failure {
         /// Why.
         why: String,
     },
+    /// An evaluation took all the steps that it may.
+    #[error("evaluating {what} took {steps} steps, which is all it may")]
+    Steps {
+        /// Of what.
+        what: String,
+        /// How many.
+        steps: u64,
+    },
     /// Text that is not of the language.
     #[error("{}", rendered.trim_end())]
     Text {
@@ -430,6 +438,9 @@ impl Failure {
                     format!("the file to write comes first: abide save {} {}", source_path.display(), path.display())
                 }
             }),
+            Self::Steps { steps, .. } => {
+                Some(format!("--steps {} allows more, if it ever ends", steps.saturating_mul(10).max(1_000_000)))
+            }
             Self::NotASeed { .. } => Some("a seed is a .seed file, a .wasm module or .wat text".to_owned()),
             Self::Body(BodyError::Code(CodeError::Refused(_))) => Some("docs/abi.md says what a machine is".to_owned()),
             Self::Run(RunError::Recover { engine, source: BodyError::Diverged(_) }) => {

@@ -1,4 +1,4 @@
-//! `abide repl`: a line in, the answer out. Without a machine, forms of the language ([`super::eval`]).
+//! `abide repl`: a line in, the answer out. Without a machine, forms of the language ([`super::scratch`]).
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::report::{Failure, Paint};
 use crate::terminal::{self, say};
 
 pub(crate) fn run(args: &Repl) -> Result<ExitCode, Failure> {
-    let Some(machine) = &args.machine else { return super::eval::talk() };
+    let Some(machine) = &args.machine else { return super::scratch::talk() };
     let mut line = Conversation::open(machine)?;
     let is_asked = io::stdin().is_terminal() && terminal::is_watched();
     if is_asked {
