@@ -76,7 +76,7 @@ impl Command {
         match self {
             Self::Start(Start { machine, .. })
             | Self::Send(Send { machine, .. })
-            | Self::Repl(Repl { machine: Some(machine) })
+            | Self::Repl(Repl { machine: Some(machine), .. })
             | Self::Query(Query { machine, .. })
             | Self::Save(Save { source: machine, .. })
             | Self::Status(Status { machine, .. })
@@ -86,7 +86,7 @@ impl Command {
             Self::Show(show) => Some(show.point().0),
             Self::Boot(_)
             | Self::Repair(_)
-            | Self::Repl(Repl { machine: None })
+            | Self::Repl(Repl { machine: None, .. })
             | Self::Eval(_)
             | Self::Fmt(_)
             | Self::Completions { .. }
@@ -228,6 +228,9 @@ pub struct Query {
 pub struct Repl {
     /// The machine.
     pub machine: Option<PathBuf>,
+    /// Talk to a copy in memory of the machine as it stood after the record with this seq. Nothing of it is kept.
+    #[arg(long, value_name = "SEQ", requires = "machine")]
+    pub at: Option<u64>,
 }
 
 /// `abide save`
@@ -260,12 +263,15 @@ pub struct Save {
 /// `abide eval`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  abide eval counter.abide\n  echo '(add 2 3)' | abide eval -\n\nThe values of the forms that define nothing are printed, as text that can be read back. Imports are files beside it, or of the base library\n(core, numbers, order, rows, bytes, options, maps, text), which is there without being imported."
+    after_help = "Examples:\n  abide eval counter.abide\n  echo '(add 2 3)' | abide eval -\n  abide eval --steps 1000000 unknown.abide    ends it after a million steps\n\nThe values of the forms that define nothing are printed, as text that can be read back. Imports are files beside it, or of the base library\n(docs/lang.md), which is there without being imported."
 )]
 pub struct Eval {
     /// The file; - is standard input.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// How many steps it may take: functions entered, and bytes read.
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

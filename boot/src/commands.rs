@@ -1,11 +1,13 @@
 //! The commands, one file each.
 
 mod boot;
+mod bounded;
 mod compile;
 mod copy;
 mod eval;
 pub(crate) mod fmt;
 mod hosted;
+mod inside;
 mod log;
 mod past;
 mod query;
@@ -13,13 +15,16 @@ mod reference;
 mod repair;
 mod repl;
 mod save;
+mod scratch;
 mod scrub;
 mod send;
 mod session;
+mod shape;
 mod show;
 pub(crate) mod standing;
 mod start;
 mod status;
+mod typed;
 mod verify;
 
 use std::process::ExitCode;

@@ -10,6 +10,10 @@ use lang::Value;
 use lang::eval::Limits;
 use lang::seedfile;
 use lang::session::{Files, Session};
+use persist::machine::Reading;
+use seed::image::Image;
+use seed::object::{Objects, load_blob};
+use seed::{Domain, LoadError};
 
 use crate::commands::fmt;
 use crate::report::Failure;
@@ -99,6 +103,19 @@ pub fn genesis(path: &Path, bytes: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         return Ok(None);
     };
     Ok(Some(Genesis { program, budget: 0 }.encode()))
+}
+
+/// What the machine in a folder began with, if it is one of the kernel's.
+///
+/// # Errors
+/// If the machine cannot be read.
+pub fn of_machine(path: &Path) -> Result<Option<Genesis>, Failure> {
+    let reading = Reading::open(path)?;
+    let root = reading.branch().checkpoint.root;
+    let objects = reading.objects();
+    let bytes = objects.load(Domain::Object, &root)?;
+    let image = Image::decode(&bytes).map_err(|source| LoadError::Malformed { id: root, source })?;
+    Ok(Genesis::decode(&load_blob(&objects, &image.genesis)?).ok())
 }
 
 /// The value of a PLAN seed, if the file is one.

@@ -79,11 +79,25 @@ pub enum Failure {
         /// Why.
         why: String,
     },
+    /// An evaluation took all the steps that it may.
+    #[error("evaluating {what} took {steps} steps, which is all it may")]
+    Steps {
+        /// Of what.
+        what: String,
+        /// How many.
+        steps: u64,
+    },
     /// Text that is not of the language.
     #[error("{}", rendered.trim_end())]
     Text {
         /// What is wrong with it, where, and what to write.
         rendered: String,
+    },
+    /// A machine that began with a text, and does not answer as the kernel does.
+    #[error("{} does not answer as a machine whose program is a text", path.display())]
+    NoKernel {
+        /// Which.
+        path: PathBuf,
     },
     /// A text that lacks what a machine has.
     #[error("{} defines no `{name}`, so that no machine can be made of it", path.display())]
@@ -452,8 +466,15 @@ impl Failure {
                     format!("the file to write comes first: abide save {} {}", source_path.display(), path.display())
                 }
             }),
-            Self::NotASeed { .. } => Some("a seed is a .seed file, a PLAN seed, .abide text, a .wasm module or .wat text".to_owned()),
-            Self::NoMain { name: "main", .. } => Some("write (def (main self input) [self []]), and see docs/lang.md".to_owned()),
+            Self::Steps { steps, .. } => {
+                Some(format!("--steps {} allows more, if it ever ends", steps.saturating_mul(10).max(1_000_000)))
+            }
+            Self::NotASeed { .. } => {
+                Some("a seed is a .seed file, a PLAN seed, .abide text, a .wasm module or .wat text".to_owned())
+            }
+            Self::NoMain { name: "main", .. } => {
+                Some("write (def (main self input) [self []]), and see docs/lang.md".to_owned())
+            }
             Self::NoMain { .. } => Some("write (def start 0), or whatever the machine's first self is".to_owned()),
             Self::Body(BodyError::Code(CodeError::Refused(_))) => Some("docs/abi.md says what a machine is".to_owned()),
             Self::Run(RunError::Recover { engine, source: BodyError::Diverged(_) }) => {

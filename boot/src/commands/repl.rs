@@ -1,32 +1,85 @@
-//! `abide repl`: a line in, the answer out. Without a machine, forms of the language ([`super::eval`]).
+//! `abide repl`: a line in, the answer out. Without a machine, forms of the language ([`super::scratch`]).
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
 use tokio::sync::mpsc::{Receiver, channel};
+use vm::past::Past;
 use vm::step_loop::AskerNews;
 
 use super::send::Conversation;
+use super::{inside, past};
 use crate::cli::Repl;
+use crate::programs;
 use crate::report::{Failure, Paint};
 use crate::terminal::{self, say};
 
 pub(crate) fn run(args: &Repl) -> Result<ExitCode, Failure> {
-    let Some(machine) = &args.machine else { return super::eval::talk() };
-    let mut line = Conversation::open(machine)?;
-    let is_asked = io::stdin().is_terminal() && terminal::is_watched();
-    if is_asked {
-        say(&format!("a line is a message to {}; ^D leaves", machine.display()));
+    let Some(machine) = &args.machine else { return super::scratch::talk() };
+    let is_kernel = programs::of_machine(machine)?.is_some();
+    let talk = |line: &mut Line<'_>| if is_kernel { inside::talk(line, machine) } else { talk(line, machine) };
+    if let Some(at) = args.at {
+        return past::with(machine, Some(at), |past| talk(&mut Line::Past(past)));
     }
-    let talked = talk(&mut line, is_asked);
-    if line.close()? && is_asked {
+    let mut line = Line::Machine(Conversation::open(machine)?);
+    let talked = talk(&mut line);
+    if let Line::Machine(conversation) = line
+        && conversation.close()?
+        && is_asked()
+    {
         super::hosted::tell_end(machine);
     }
-    talked.map(|()| ExitCode::SUCCESS)
+    talked
 }
 
-fn talk(line: &mut Conversation, is_asked: bool) -> Result<(), Failure> {
+/// Whether somebody sits at a terminal.
+fn is_asked() -> bool {
+    io::stdin().is_terminal() && terminal::is_watched()
+}
+
+/// To whom is talked.
+pub(super) enum Line<'a> {
+    /// To a machine, wherever it runs.
+    Machine(Conversation),
+    /// To a copy in memory of what it once was.
+    Past(&'a mut Past),
+}
+
+impl Line<'_> {
+    /// Sends a message; everything that came back for it.
+    pub(super) fn say(&mut self, payload: Vec<u8>) -> Result<Vec<AskerNews>, Failure> {
+        match self {
+            Self::Machine(conversation) => conversation.say(payload, Vec::new()),
+            Self::Past(past) => past.say(payload).map_err(|source| Failure::Ask { path: "the machine".into(), source }),
+        }
+    }
+
+    /// For a person.
+    pub(super) fn what_is_kept(&self) -> &'static str {
+        match self {
+            Self::Machine(_) => "what is typed reaches the machine and stays",
+            Self::Past(_) => "it is a copy as it once stood, and nothing of this is kept",
+        }
+    }
+
+    fn unless_interrupted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match self {
+            Self::Machine(conversation) => conversation.unless_interrupted(work),
+            Self::Past(_) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+                Some(runtime.block_on(work))
+            }
+        }
+    }
+}
+
+fn talk(line: &mut Line<'_>, machine: &Path) -> Result<ExitCode, Failure> {
+    let is_asked = is_asked();
+    if is_asked {
+        say(&format!("a line is a message to {}: {}; ^D leaves", machine.display(), line.what_is_kept()));
+    }
     let paint = Paint::of(&io::stderr());
     let mut typed = typed_lines().map_err(Failure::Host)?;
     loop {
@@ -39,13 +92,13 @@ fn talk(line: &mut Conversation, is_asked: bool) -> Result<(), Failure> {
             if is_asked {
                 say("");
             }
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
         };
         if text.is_empty() {
             continue;
         }
         let mut out = io::stdout().lock();
-        for news in line.say(text, Vec::new())? {
+        for news in line.say(text)? {
             match news {
                 AskerNews::Answer { payload, .. } => {
                     out.write_all(&payload)?;

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value as Json;
-use tests::abide::{Ran, abide, finish, place};
+use tests::abide::{OnTerminal, Ran, abide, finish, place};
 
 fn here(folder: &Path, args: &[&str]) -> Ran {
     finish(abide(args).current_dir(folder))
@@ -84,4 +85,78 @@ fn what_never_ends_in_memory_is_stopped() {
         assert_eq!(code, Some(1));
         assert!(err.contains("than it may be") || err.contains("than they may"), "{err}");
     }
+}
+
+#[test]
+fn what_never_ends_ends_after_so_many_steps() {
+    let endless = "(def (f n) (f n)) (f 1)";
+    let (code, out, err) = typed(&["eval", "--steps", "100000", "-"], endless);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    let expected = "error: evaluating standard input took 100000 steps, which is all it may\n  \
+        hint: --steps 1000000 allows more, if it ever ends\n";
+    assert_eq!(err, expected);
+    let (code, ..) = typed(&["eval", "--steps", "100000", "-"], "(sum (range 1000))");
+    assert_eq!(code, Some(0));
+    let (code, out, err) = typed(&["repl"], ":steps 1_000\n(def (f n) (f n))\n(f 1)\n(inc 1)\n:steps x\n");
+    assert_eq!((code, out.as_str()), (Some(1), "2\n"));
+    let expected = "error: it took 1000 steps, which is all it may; :steps N allows more\n\
+        error: how many? :steps 1_000_000, or :steps 0\n";
+    assert_eq!(err, expected);
+}
+
+#[test]
+fn values_are_told_by_their_shapes_and_looked_into_as_deep_as_is_wanted() {
+    let lines = ":shape [1 \"ab\" {1 2} if]\n:shape (range 100)\n:shape #x\"ff00\"\n:shape #{}\n:shape (pin [1 2])\n\
+        :shape (add 1)\n:depth 1\n[[[1]]]\n";
+    let (code, out, err) = typed(&["repl"], lines);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let expected = "a row of 4: a number of 1 bit, text of 2 characters, a table of 1 entry: a number of 2 bits, \
+        a function if of 3 arguments\n\
+        a row of 100: a number of 0 bits, a number of 1 bit, a number of 2 bits, a number of 2 bits, a number of 3 bits, \
+        a number of 3 bits, ...\n\
+        bytes, 2 of them\na set of 0\na pin of a row of 2\na function add of 2 arguments that has 1 of them\n[[…]]\n";
+    assert_eq!(out, expected);
+}
+
+/// A prompt on a terminal, which remembers what is typed in this folder.
+fn prompt(state: &Path) -> OnTerminal {
+    let mut command = abide(["repl"]);
+    command.env("XDG_STATE_HOME", state).env("TERM", "xterm").env("NO_COLOR", "1");
+    let terminal = OnTerminal::of(command);
+    terminal.see("> ");
+    terminal
+}
+
+#[test]
+fn a_terminal_edits_completes_interrupts_and_remembers() {
+    let place = place();
+    let mut terminal = prompt(place.path());
+    // A line that ends within brackets goes on in the next one.
+    terminal.press("(def (forever n)\r(forever n))\r");
+    terminal.see("forever is a function forever of 1 argument");
+    // What never ends is interrupted, and what was defined is there.
+    terminal.press("(forever 1)\r");
+    let interrupted = "interrupted; what was defined before is still there";
+    while !terminal.shown().contains(interrupted) {
+        terminal.interrupt();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    terminal.press(":shape [forev\t]\r");
+    terminal.see("a row of 1: a function forever of 1 argument");
+    terminal.press("(mul 11 111)\r");
+    terminal.see("1221");
+    terminal.press("\x04");
+    let (status, shown) = terminal.end();
+    assert!(status.success(), "{shown}");
+
+    let history = place.path().join("abide/history");
+    assert_eq!(fs::metadata(&history).unwrap().permissions().mode() & 0o777, 0o600);
+    // The last text again, by the key that goes up, with another number.
+    let mut terminal = prompt(place.path());
+    terminal.press("\x1b[A\x7f2)\r");
+    terminal.see("12232");
+    terminal.press("\x04");
+    assert!(terminal.end().0.success());
+    let typed = fs::read_to_string(&history).unwrap();
+    assert!(typed.contains("(mul 11 111)\n(mul 11 1112)"), "{typed}");
 }
