@@ -30,6 +30,8 @@ pub struct Session {
     known: HashMap<String, Exports>,
     /// What the base library defines.
     base: Environment,
+    /// What the program knows that was run last.
+    program: Option<Environment>,
     /// How many parts a value may have that is given a name.
     parts_max: usize,
 }
@@ -64,6 +66,7 @@ impl Session {
             library: HashMap::new(),
             known: HashMap::new(),
             base: Environment::default(),
+            program: None,
             parts_max: usize::MAX,
         })
     }
@@ -113,6 +116,13 @@ impl Session {
     /// What names mean here, to be changed.
     pub fn environment_mut(&mut self) -> &mut Environment {
         &mut self.environment
+    }
+
+    /// From now on names mean what they mean to the program that was run last, if one was.
+    pub fn adopt(&mut self) {
+        if let Some(environment) = self.program.take() {
+            self.environment = environment;
+        }
     }
 
     /// What names mean where nothing but the base library is known.

@@ -20,5 +20,5 @@ pub use error::{Problem, Span, TextError};
 pub use forms::{Form, FormId, Forms, Kind};
 pub use layout::{WIDTH, format};
 pub use literal::{is_name, symbol_of};
-pub use print::{Names, show};
+pub use print::{Names, show, show_definitions};
 pub use read::read;

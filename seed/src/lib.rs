@@ -20,6 +20,7 @@ pub mod image;
 pub mod message;
 pub mod record;
 
+#[cfg(feature = "pack")]
 pub mod pack;
 
 pub use id::{Domain, Id};

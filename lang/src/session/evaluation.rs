@@ -3,7 +3,7 @@
 use super::{Exports, Session};
 use crate::base;
 use crate::compile::{Answer, Code, Environment, Need, Outcome, Run};
-use crate::eval::{Depth, Progress, Root, Task};
+use crate::eval::{Depth, Machine, Progress, Root, Task};
 use crate::text::TextError;
 use crate::value::Value;
 
@@ -34,6 +34,15 @@ pub enum Form {
     Value(Value),
     /// What it was evaluated to, which is normal and the caller's to release.
     Root(Root),
+}
+
+impl Form {
+    /// Nobody wants it.
+    pub fn release(self, machine: &mut Machine) {
+        if let Self::Root(root) = self {
+            machine.release(root);
+        }
+    }
 }
 
 /// What a file is run for.
@@ -125,7 +134,7 @@ impl Session {
         self.begin_at(source, Home::Session, has_self)
     }
 
-    /// Begins to run a program: a text that knows nothing but the base library. What it defines is its outcome's.
+    /// Begins to run a program: a text that knows nothing but the base library. [`Session::adopt`] makes what it knows the session's.
     ///
     /// # Errors
     /// If it does not consist of forms.
@@ -290,7 +299,11 @@ impl Session {
                     Outcome::default()
                 })
             }
-            Home::Program | Home::Session => Some(outcome),
+            Home::Program => {
+                self.program = Some(level.environment);
+                Some(outcome)
+            }
+            Home::Session => Some(outcome),
         }
     }
 

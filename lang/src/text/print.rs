@@ -60,23 +60,64 @@ impl Names {
 #[must_use]
 pub fn show(value: &Value, names: &Names, width: usize) -> String {
     let mut writer = Writer { names: names.clone(), out: String::new(), repeated: 0 };
-    for pin in unnamed(value, names) {
-        let law_name = match pin.content() {
-            Value::Law(law) => symbol_of(law.name()),
-            _ => None,
-        };
-        let name = law_name.filter(|name| writer.names.take(name));
-        let (form, is_definition) = writer.parts(pin.content(), name.as_deref());
-        match &name {
-            Some(_) if is_definition => writer.line(&form),
-            Some(name) => writer.define(name, &format!("(pin {form})")),
-            None => writer.define(&format!("#pin{{{}}}", pin.hash()), &form),
-        }
-        writer.names.by_hash.extend(name.map(|name| (pin.hash(), name)));
-    }
+    writer.define_unnamed(value);
     let (form, _) = writer.parts(value, None);
     writer.out.push_str(&form);
     format(&writer.out, width).unwrap_or(writer.out)
+}
+
+/// All of these values, as a text that defines them by their names, in this order.
+#[must_use]
+pub fn show_definitions(definitions: &[(String, Value)], names: &Names, width: usize) -> String {
+    let mut writer = Writer { names: names.clone(), out: String::new(), repeated: 0 };
+    // None of these can be the name of anything else.
+    writer.names.taken.extend(definitions.iter().map(|(name, _)| name.clone()));
+    for (name, value) in definitions {
+        let (form, is_definition) = match value {
+            Value::Pin(pin) if !writer.names.by_hash.contains_key(&pin.hash()) => {
+                writer.define_unnamed(pin.content());
+                let (form, is_definition) = writer.parts(pin.content(), Some(name));
+                if is_definition { (form, true) } else { (format!("(pin {form})"), false) }
+            }
+            value => {
+                writer.define_unnamed(value);
+                (writer.parts(value, None).0, false)
+            }
+        };
+        if is_definition {
+            writer.line(&form);
+        } else {
+            writer.define(name, &form);
+        }
+        // From here on, what had this name has it no more.
+        writer.names.by_hash.retain(|_, known| known != name);
+        if let Value::Pin(pin) = value
+            && is_free(name)
+        {
+            writer.names.by_hash.entry(pin.hash()).or_insert_with(|| name.clone());
+        }
+    }
+    format(&writer.out, width).unwrap_or(writer.out)
+}
+
+impl Writer {
+    /// Defines the pins in a value that have no name.
+    fn define_unnamed(&mut self, value: &Value) {
+        for pin in unnamed(value, &self.names) {
+            let law_name = match pin.content() {
+                Value::Law(law) => symbol_of(law.name()),
+                _ => None,
+            };
+            let name = law_name.filter(|name| self.names.take(name));
+            let (form, is_definition) = self.parts(pin.content(), name.as_deref());
+            match &name {
+                Some(_) if is_definition => self.line(&form),
+                Some(name) => self.define(name, &format!("(pin {form})")),
+                None => self.define(&format!("#pin{{{}}}", pin.hash()), &form),
+            }
+            self.names.by_hash.extend(name.map(|name| (pin.hash(), name)));
+        }
+    }
 }
 
 /// The pins in a value that have no name, those within a pin before it.

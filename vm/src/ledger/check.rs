@@ -31,6 +31,9 @@ pub enum Violation {
     /// It becomes another program and does more after that.
     #[error("malformed output: something follows a become")]
     AfterBecome,
+    /// The machine refuses the step: it answers reply 0 with a refusal.
+    #[error("the machine refused: {0}")]
+    Refused(String),
     /// It wants to become something that cannot be booted.
     #[error("cannot become: {0}")]
     Become(String),
@@ -82,6 +85,7 @@ impl Ledger {
                     }
                     requests.insert(*request, false);
                 }
+                Output::Refuse { reply: ReplyId::NONE, text, .. } => return Ok(Err(Violation::Refused(text.clone()))),
                 Output::Answer { reply, .. } | Output::Refuse { reply, .. } => {
                     let owed = match replies.get(reply) {
                         Some(owed) => *owed,

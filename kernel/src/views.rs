@@ -1,0 +1,108 @@
+//! What the owner may look at.
+
+use lang::Value;
+use lang::eval::Root;
+use lang::session::Session;
+use lang::text::{Names, WIDTH, show, show_definitions};
+use seed::cbor::Writer;
+
+use crate::command::Command;
+use crate::pace;
+use crate::talk::{Program, sampled};
+
+/// Names of self's table that are told, and their length.
+const KEYS_MAX: usize = 1000;
+const KEY_BYTES_MAX: usize = 64;
+
+/// Something under way.
+pub(crate) struct Job {
+    pub(crate) what: String,
+    pub(crate) steps: u64,
+}
+
+/// What can be looked at.
+pub(crate) struct View<'a> {
+    pub(crate) session: &'a mut Session,
+    pub(crate) program: &'a Program,
+    pub(crate) state: Root,
+    pub(crate) budget: u64,
+    pub(crate) jobs: Vec<Job>,
+}
+
+impl View<'_> {
+    /// The answer to a command that changes nothing, or why there is none.
+    pub(crate) fn answer(&mut self, command: &Command) -> Result<Vec<u8>, String> {
+        let mut writer = Writer::new();
+        match command {
+            Command::Names => {
+                let names = self.names();
+                writer.array(names.len());
+                for name in &names {
+                    writer.text(name);
+                }
+            }
+            Command::Source { name } => drop(writer.text(&self.source(name)?)),
+            Command::Show { depth } => drop(writer.text(&self.show(*depth)?)),
+            Command::State { width, depth } => {
+                let names = self.session.names();
+                writer.text(&sampled(self.state, &names, self.session, *width, *depth));
+            }
+            Command::Jobs => {
+                writer.array(self.jobs.len());
+                for job in &self.jobs {
+                    writer.array(3).text(&job.what).uint(job.steps).uint(self.budget);
+                }
+            }
+            Command::Eval { .. } | Command::Load { .. } => return Err("this is a message's, and no query's".to_owned()),
+        }
+        Ok(writer.finish())
+    }
+
+    /// All that can be named: definitions, entries of self, self.
+    fn names(&mut self) -> Vec<String> {
+        let mut names: Vec<String> = self.session.environment().iter().map(|(name, _)| name.to_owned()).collect();
+        let keys = self.session.machine().table_symbols(self.state, KEY_BYTES_MAX, KEYS_MAX);
+        names.extend(keys.iter().filter_map(|key| match key {
+            Value::Nat(key) => lang::text::symbol_of(key),
+            _ => None,
+        }));
+        names.push("self".to_owned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn source(&mut self, name: &str) -> Result<String, String> {
+        if let Some(value) = self.session.environment().get(name) {
+            let definition = [(name.to_owned(), value.clone())];
+            return Ok(show_definitions(&definition, &self.session.names_but(name), WIDTH));
+        }
+        let machine = self.session.machine();
+        let root = match name {
+            "self" => Some(machine.share(self.state)),
+            name => machine.table_get(self.state, &Value::symbol(name)),
+        };
+        let root = root.ok_or_else(|| format!("nothing is named {name}"))?;
+        let value = machine.read_within(root, pace::NAMED_PARTS_MAX);
+        machine.release(root);
+        Ok(show(&value.map_err(|error| error.to_string())?, &self.session.names(), WIDTH))
+    }
+
+    /// The definitions of the program, and then self.
+    fn show(&mut self, depth: usize) -> Result<String, String> {
+        let mut names = Names::default();
+        self.session.base().iter().for_each(|(name, value)| names.add(name, value));
+        let mut definitions = self.program.definitions.clone();
+        definitions.retain(|(name, _)| name != "self");
+        if depth == 0 {
+            let state = self.session.machine().read_within(self.state, pace::NAMED_PARTS_MAX);
+            let state = state.map_err(|error| format!("self cannot be shown whole: {error}"))?;
+            definitions.push(("self".to_owned(), state));
+            return Ok(show_definitions(&definitions, &names, WIDTH));
+        }
+        let text = show_definitions(&definitions, &names, WIDTH);
+        self.program.definitions.iter().for_each(|(name, value)| names.add(name, value));
+        let state = sampled(self.state, &names, self.session, WIDTH, depth);
+        Ok(format!("{text}(def self\n  {})\n", state.replace('\n', "\n  ")))
+    }
+}
