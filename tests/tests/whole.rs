@@ -19,6 +19,8 @@ mod damage;
 mod engines;
 #[path = "whole/formatting.rs"]
 mod formatting;
+#[path = "whole/kernel.rs"]
+mod kernel;
 #[path = "whole/kills.rs"]
 mod kills;
 #[path = "whole/language.rs"]

@@ -6,4 +6,5 @@ mod boots;
 mod commands;
 mod common;
 mod events;
+mod module;
 mod turns;
