@@ -126,11 +126,13 @@ impl Command {
 
 /// `abide boot`
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  abide boot --start ./counter examples/counter/counter.wat")]
+#[command(
+    after_help = "Examples:\n  abide boot --start ./counter examples/counter/counter.abide\n  abide boot --start ./counter examples/counter/counter.wat"
+)]
 pub struct Boot {
     /// The folder to make.
     pub machine: PathBuf,
-    /// What to start from: a .seed file, a .wasm module or .wat text.
+    /// What to start from: a .seed file, a .abide text, a PLAN seed, a .wasm module or .wat text.
     pub seed: PathBuf,
     /// Start it right away.
     #[arg(long)]
@@ -233,16 +235,28 @@ pub struct Repl {
     pub at: Option<u64>,
 }
 
+/// Kinds of seed files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SeedFormat {
+    /// docs/format.md, Pack.
+    Abide,
+    /// A value, as Pallas writes it.
+    Plan,
+}
+
 /// `abide save`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  abide save counter.seed examples/counter/counter.wat\n  abide save today.seed ./notes"
+    after_help = "Examples:\n  abide save counter.seed examples/counter/counter.wat\n  abide save today.seed ./notes\n  abide save counter.plan examples/counter/counter.abide --format plan"
 )]
 pub struct Save {
     /// The file to write.
     pub seed: PathBuf,
-    /// A .wasm module, .wat text, or a machine.
+    /// A .abide text, a PLAN seed, a .wasm module, .wat text, or a machine.
     pub source: PathBuf,
+    /// What to write: a seed of Abide, or a PLAN seed of the row [main start].
+    #[arg(long, value_enum, default_value = "abide")]
+    pub format: SeedFormat,
     /// Write over a file that is no seed.
     #[arg(long)]
     pub force: bool,
@@ -294,13 +308,16 @@ pub struct Fmt {
 /// `abide show`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  abide show counter.wat          a program, as a seed of it would have it\n  abide show counter.seed\n  abide show ./notes              the image of its last checkpoint\n  abide show ./notes@41           the log record with seq 41\n  abide show ./notes fa8c9152     an object: the first digits of its id, as status, show and log print them"
+    after_help = "Examples:\n  abide show counter.wat          a program, as a seed of it would have it\n  abide show counter.seed\n  abide show ./notes              the image of its last checkpoint\n  abide show ./counter            where the program is a text: its definitions and its self, as text that can be read back\n  abide show ./notes@41           the log record with seq 41\n  abide show ./notes fa8c9152     an object: the first digits of its id, as status, show and log print them"
 )]
 pub struct Show {
     /// A seed file, a program, a machine, or a machine@seq.
     pub thing: PathBuf,
     /// The id of an object of the machine, or its first digits.
     pub object: Option<String>,
+    /// The image of the machine's last checkpoint, also where its program is a text.
+    #[arg(long, conflicts_with = "object")]
+    pub image: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

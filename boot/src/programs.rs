@@ -26,6 +26,10 @@ pub fn is_text(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "abide")
 }
 
+fn is_module(path: &Path, bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\0asm") || path.extension().is_some_and(|extension| extension == "wat")
+}
+
 /// A program, run once on this host.
 pub struct Program {
     /// Its file and those that it imports, by the names that it uses.
@@ -97,7 +101,7 @@ pub fn genesis(path: &Path, bytes: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         let program = Program::read(path)?;
         program.check(path)?;
         Source::Text(program.files)
-    } else if seedfile::read(bytes).is_ok() {
+    } else if !is_module(path, bytes) && seedfile::read(bytes).is_ok() {
         Source::Plan(bytes.to_vec())
     } else {
         return Ok(None);
@@ -123,7 +127,8 @@ pub fn of_machine(path: &Path) -> Result<Option<Genesis>, Failure> {
 /// # Errors
 /// If it cannot be read.
 pub fn plan(path: &Path) -> Result<Option<Value>, Failure> {
-    Ok(seedfile::read(&read_file(path)?).ok())
+    let bytes = read_file(path)?;
+    Ok(if is_module(path, &bytes) { None } else { seedfile::read(&bytes).ok() })
 }
 
 /// The program's function and its first self, as one value: the row `[main start]`.

@@ -99,6 +99,14 @@ pub enum Failure {
         /// Which.
         path: PathBuf,
     },
+    /// A value that no PLAN seed can hold.
+    #[error("{} cannot be written as a PLAN seed: {why}", path.display())]
+    NoPlan {
+        /// What it is of.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// A text that lacks what a machine has.
     #[error("{} defines no `{name}`, so that no machine can be made of it", path.display())]
     NoMain {

@@ -26,7 +26,7 @@ pub struct Genesis {
 pub enum Source {
     /// `["abide-lang", 1, [[name, text], ...], budget]`: a file, then those that it imports.
     Text(Vec<(String, String)>),
-    /// `["abide-plan", 1, seed, budget]`: a PLAN seed, whose value is the function.
+    /// `["abide-plan", 1, seed, budget]`: a PLAN seed, whose value is the function, or the row of the function and the first self.
     Plan(Vec<u8>),
 }
 
@@ -192,8 +192,11 @@ impl Boot {
 pub(crate) const MAIN: &str = "the function of self and an input";
 
 fn planned(bytes: &[u8]) -> Result<Begun, String> {
-    let main = seedfile::read(bytes).map_err(|error| format!("the PLAN seed cannot be read: {error}"))?;
-    Ok(Begun { main, ..Begun::default() })
+    let value = seedfile::read(bytes).map_err(|error| format!("the PLAN seed cannot be read: {error}"))?;
+    let pair = value.as_row().filter(|row| row.len() == 2);
+    let parts = pair.and_then(|row| Some((row.get(0)?.clone(), row.get(1)?.clone())));
+    let (main, start) = parts.unwrap_or_else(|| (value.clone(), Value::default()));
+    Ok(Begun { main, start, ..Begun::default() })
 }
 
 #[cfg(test)]

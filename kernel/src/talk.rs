@@ -2,7 +2,7 @@
 
 use lang::Value;
 use lang::compile::Answer;
-use lang::eval::Root;
+use lang::eval::{Machine, Root};
 use lang::session::{Evaluation, Form, Session, Turn};
 use lang::text::{Names, TextError, brief};
 use seed::ReplyId;
@@ -236,6 +236,18 @@ pub(crate) struct Around<'a> {
     pub(crate) budget: u64,
 }
 
+/// The key of self's table that a name means: the symbol where that is one, else the text.
+pub(crate) fn key_of(machine: &mut Machine, state: Root, name: &str) -> Value {
+    let symbol = Value::symbol(name);
+    match machine.table_get(state, &symbol) {
+        Some(entry) => {
+            machine.release(entry);
+            symbol
+        }
+        None => Value::bar(name.as_bytes()),
+    }
+}
+
 impl Around<'_> {
     /// Sets self, or an entry of it. The root is taken.
     fn set(&mut self, name: &str, root: Root) -> Result<(), String> {
@@ -243,7 +255,8 @@ impl Around<'_> {
         let state = if name == "self" {
             root
         } else {
-            let state = machine.table_put(*self.state, &Value::symbol(name), root);
+            let key = key_of(machine, *self.state, name);
+            let state = machine.table_put(*self.state, &key, root);
             machine.release(root);
             state.ok_or_else(|| {
                 format!("self is no table that `{name}` could be an entry of: (set! self ..) replaces all of it")
@@ -259,7 +272,8 @@ impl Around<'_> {
         let root = if name == "self" {
             Some(machine.share(*self.state))
         } else {
-            machine.table_get(*self.state, &Value::symbol(&name))
+            let key = key_of(machine, *self.state, &name);
+            machine.table_get(*self.state, &key)
         };
         match root {
             None => evaluation.answer(Answer::None),

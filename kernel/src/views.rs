@@ -3,12 +3,12 @@
 use lang::Value;
 use lang::eval::Root;
 use lang::session::Session;
-use lang::text::{Names, WIDTH, show, show_definitions};
+use lang::text::{Names, WIDTH, is_name, show, show_definitions};
 use seed::cbor::Writer;
 
 use crate::command::Command;
 use crate::pace;
-use crate::talk::{Program, sampled};
+use crate::talk::{Program, key_of, sampled};
 
 /// Names of self's table that are told, and their length.
 const KEYS_MAX: usize = 1000;
@@ -61,10 +61,10 @@ impl View<'_> {
     /// All that can be named: definitions, entries of self, self.
     fn names(&mut self) -> Vec<String> {
         let mut names: Vec<String> = self.session.environment().iter().map(|(name, _)| name.to_owned()).collect();
-        let keys = self.session.machine().table_symbols(self.state, KEY_BYTES_MAX, KEYS_MAX);
+        let keys = self.session.machine().table_names(self.state, KEY_BYTES_MAX, KEYS_MAX);
         names.extend(keys.iter().filter_map(|key| match key {
             Value::Nat(key) => lang::text::symbol_of(key),
-            _ => None,
+            key => String::from_utf8(key.as_bar()?).ok().filter(|name| is_name(name)),
         }));
         names.push("self".to_owned());
         names.sort();
@@ -80,7 +80,10 @@ impl View<'_> {
         let machine = self.session.machine();
         let root = match name {
             "self" => Some(machine.share(self.state)),
-            name => machine.table_get(self.state, &Value::symbol(name)),
+            name => {
+                let key = key_of(machine, self.state, name);
+                machine.table_get(self.state, &key)
+            }
         };
         let root = root.ok_or_else(|| format!("nothing is named {name}"))?;
         let value = machine.read_within(root, pace::NAMED_PARTS_MAX);

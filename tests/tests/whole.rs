@@ -27,6 +27,8 @@ mod kills;
 mod language;
 #[path = "whole/power_cuts.rs"]
 mod power_cuts;
+#[path = "whole/programs.rs"]
+mod programs;
 #[path = "whole/queries.rs"]
 mod queries;
 #[path = "whole/repair.rs"]

@@ -110,6 +110,12 @@ impl Past {
         Ok(Self { step_loop, objects, now: time, asked: 0 })
     }
 
+    /// The seq that the machine's next record would have.
+    #[must_use]
+    pub fn end(&self) -> Seq {
+        self.step_loop.end()
+    }
+
     /// What interrupts steps, to be ticked while one is asked.
     #[must_use]
     pub fn body(&self) -> &Body {

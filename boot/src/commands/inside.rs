@@ -1,6 +1,7 @@
 //! `abide repl MACHINE`, where the machine's program is a text: forms are evaluated in the machine, beside what it does, and what they define and set stays there.
 //!
-//! What is typed reaches the machine as a message of its owner, and is in its log. What is only looked at is asked of a copy in memory, and is not.
+//! What is typed reaches the machine as a message of its owner, and is in its log. What is only looked at is asked of a copy in memory and is not,
+//! unless this very process runs the machine.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -178,6 +179,16 @@ impl Inside<'_, '_> {
         let failed = |source| Failure::Ask { path: self.machine.to_owned(), source };
         let answer = match self.line {
             Line::Past(past) => past.query(command.encode()).map_err(failed)?,
+            Line::Machine(conversation) if conversation.is_own() => {
+                return match self.line.say(command.encode())?.pop() {
+                    Some(AskerNews::Answer { payload, .. }) => Ok(Some(payload)),
+                    Some(AskerNews::Refused { text, .. }) => {
+                        self.fail(&text);
+                        Ok(None)
+                    }
+                    _ => Err(self.no_kernel()),
+                };
+            }
             Line::Machine(_) => past::with(self.machine, None, |past| past.query(command.encode()).map_err(failed))?,
         };
         match answer {

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use lang::{Value, seedfile};
 use persist::folder::{Scratch, sync_folder};
 use persist::machine::{Machine, Reading};
 use seed::object::Objects;
@@ -12,10 +13,11 @@ use seed::{Domain, Id, pack};
 use serde_json::json;
 
 use super::session;
-use crate::cli::Save;
+use crate::cli::{Save, SeedFormat};
 use crate::clocks::random;
 use crate::driver::Running;
 use crate::ports::console::Target;
+use crate::programs;
 use crate::report::{Failure, Paint};
 use crate::seeds::{self, SEED_BYTES_MAX, Terms};
 use crate::shown;
@@ -27,6 +29,9 @@ pub(crate) fn run(args: &Save) -> Result<ExitCode, Failure> {
     }
     let progress = Progress::of(format!("saving {}", args.source.display()));
     let terms = Terms { genesis: args.genesis.as_deref(), asks: &args.ask, limits: &args.limit };
+    if args.format == SeedFormat::Plan {
+        return save_plan(args, &terms);
+    }
     let root = if args.source.is_dir() {
         terms.refuse_for(&args.source)?;
         save_machine(&args.source, &args.seed)?
@@ -48,6 +53,29 @@ pub(crate) fn run(args: &Save) -> Result<ExitCode, Failure> {
     }
     let shown = args.seed.display().to_string();
     say(&format!("saved {}; next: abide boot MACHINE {shown}", Paint::of(&std::io::stderr()).strong(&shown)));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the value of a program as a PLAN seed.
+fn save_plan(args: &Save, terms: &Terms<'_>) -> Result<ExitCode, Failure> {
+    terms.refuse_for(&args.source)?;
+    if args.source.is_dir() {
+        return Err(Failure::NotOfTheLanguage { path: args.source.clone() });
+    }
+    let value = programs::value(&args.source)?;
+    let pin = Value::pin(value.clone())
+        .map_err(|_| Failure::NoPlan { path: args.source.clone(), why: "it is too large".to_owned() })?;
+    let bytes = seedfile::write(&value)
+        .map_err(|error| Failure::NoPlan { path: args.source.clone(), why: error.to_string() })?;
+    write(&args.seed, &mut |out| out.write_all(&bytes).map_err(Into::into))?;
+    let hash = if let Value::Pin(pin) = &pin { pin.hash().to_string() } else { String::new() };
+    if args.json {
+        let json = json!({ "v": shown::JSON_VERSION, "pin": hash, "bytes": bytes.len() });
+        writeln!(std::io::stdout(), "{json}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let shown = args.seed.display().to_string();
+    say(&format!("saved {}, whose pin would be {hash}", Paint::of(&std::io::stderr()).strong(&shown)));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -113,6 +113,11 @@ impl Conversation {
         }
     }
 
+    /// Whether this process runs the machine: its store is open here then, and cannot be opened again.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.line, Line::Own(_))
+    }
+
     /// Waits for something. Nothing comes of it if this process runs the machine and is asked to end.
     pub(crate) fn unless_interrupted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         match &self.line {

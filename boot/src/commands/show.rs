@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 
+use lang::text::{Names, WIDTH, show};
 use persist::journal::{Start, each_batch};
 use persist::machine::Reading;
 use persist::objects::{domain_of, load};
@@ -12,13 +13,15 @@ use persist::store::{Reader, Table};
 use seed::image::{Image, Program};
 use seed::object::{self, decode_blob, links};
 use seed::record::Record;
-use seed::{Domain, Id, Seq, pack};
+use seed::{Domain, Id, Seq, cbor, pack};
 use serde_json::{Value as Json, json};
 use vm::body::BodyError;
 use vm::prepare::prepare;
 
 use super::hosted::last;
+use super::{past, send};
 use crate::cli::Show;
+use crate::programs;
 use crate::report::Failure;
 use crate::seeds::{self, SEED_BYTES_MAX, Terms};
 use crate::shown;
@@ -28,6 +31,7 @@ pub(crate) fn run(args: &Show) -> Result<ExitCode, Failure> {
         (path, Some(seq)) => show_record(path, seq)?,
         (path, None) if path.is_dir() => match &args.object {
             Some(id) => show_object(path, id)?,
+            None if !args.image && programs::of_machine(path)?.is_some() => show_state(path)?,
             None => show_machine(path)?,
         },
         (path, None) => show_file(path)?,
@@ -85,10 +89,51 @@ fn show_machine(path: &Path) -> Result<(String, Json), Failure> {
     Ok((note + &text, json))
 }
 
+/// What a machine whose program is a text says of itself, as text that reads back.
+fn show_state(path: &Path) -> Result<(String, Json), Failure> {
+    let command = kernel::Command::Show { depth: 0 };
+    let (answer, seq) = past::with(path, None, |past| {
+        let answer = past.query(command.encode());
+        Ok((answer.map_err(|source| Failure::Ask { path: path.to_owned(), source })?, past.end()))
+    })?;
+    let answer = answer.map_err(|(code, text)| send::refused(code, &text))?;
+    let text = cbor::Reader::new(&answer).text().map_err(|_| Failure::NoKernel { path: path.to_owned() })?.to_owned();
+    let json = json!({ "v": shown::JSON_VERSION, "seq": seq.0.saturating_sub(1), "text": text });
+    Ok((format!("; {} at seq {}\n{text}", path.display(), last(seq)), json))
+}
+
+/// A text of the language, and what a machine of it would begin with.
+fn show_program(path: &Path) -> Result<(String, Json), Failure> {
+    let program = programs::Program::read(path)?;
+    program.check(path)?;
+    let names: Vec<&str> = program.definitions.iter().map(|(name, _)| name.as_str()).collect();
+    let files: Vec<&str> = program.files.iter().map(|(name, _)| name.as_str()).collect();
+    let start = program.value("start").map(|start| show(start, &program.names(), WIDTH)).unwrap_or_default();
+    let shown = path.display();
+    let text = format!(
+        "{shown}: a text of the language that can be a machine; {} hold\n  files     {}\n  defines   {}\n  start     {}\nnext: abide boot MACHINE {shown}\n",
+        shown::count(program.assertions as u64, "assertion"),
+        files.join(" "),
+        names.join(" "),
+        start.trim_end().replace('\n', "\n            "),
+    );
+    let json = json!({
+        "v": shown::JSON_VERSION, "files": files, "defined": names, "assertions": program.assertions, "start": start.trim_end(),
+    });
+    Ok((text, json))
+}
+
 fn show_file(path: &Path) -> Result<(String, Json), Failure> {
+    if programs::is_text(path) {
+        return show_program(path);
+    }
     let bytes = seeds::read_file(path)?;
     if pack::is_pack(&bytes) {
         return show_pack(path, &format!("seed {}", path.display()), &bytes);
+    }
+    if let Some(value) = programs::plan(path)? {
+        let text = show(&value, &Names::default(), WIDTH);
+        return Ok((text.clone(), json!({ "v": shown::JSON_VERSION, "text": text })));
     }
     let wasm = seeds::module(path, bytes)?;
     let state = prepare(&wasm).map_err(|refusal| BodyError::Code(refusal.into()))?.state;

@@ -65,13 +65,18 @@ impl Machine {
         Some(self.hold(table))
     }
 
-    /// The keys of a table that are numbers of no more than so many bytes, in order, up to so many keys.
+    /// The keys of a table that are numbers or bytes, of no more than so many bytes, in order, among so many keys.
     #[must_use]
-    pub fn table_symbols(&self, table: Root, bytes_max: usize, count_max: usize) -> Vec<Value> {
+    pub fn table_names(&self, table: Root, bytes_max: usize, count_max: usize) -> Vec<Value> {
         let Some(node) = self.table(table) else { return Vec::new() };
         let count = tree::size(&self.heap, node).min(count_max);
         let keys = (0..count).filter_map(|rank| tree::nth(&self.heap, node, rank)).map(|(key, _)| key);
-        let is_short = |key: &u64| self.heap.is_nat(*key) && self.heap.limbs(*key).len() * 8 <= bytes_max;
+        let is_short = |key: &u64| {
+            if self.heap.is_nat(*key) {
+                return self.heap.limbs(*key).len() * 8 <= bytes_max;
+            }
+            self.heap.kind_of(*key) == Some(Kind::BAR) && self.heap.field(*key, 0) as usize <= bytes_max
+        };
         keys.filter(is_short).filter_map(|key| self.read_word(key).ok()).collect()
     }
 
