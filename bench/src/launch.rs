@@ -36,7 +36,7 @@ pub(crate) fn run(report: &mut Report) {
 }
 
 /// The release binary, made by the same cargo as this bench.
-fn build() -> PathBuf {
+pub(crate) fn build() -> PathBuf {
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--release", "--package", "boot", "--bin", "abide"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

@@ -10,6 +10,7 @@ mod choices;
 mod commits;
 mod events;
 mod guests;
+mod language;
 mod launch;
 mod machine;
 mod opening;
@@ -21,11 +22,12 @@ use report::Report;
 type Section = (&'static str, fn(&mut Report));
 
 /// The sections in the order of docs/bench.md.
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ("events one by one", events::sequential),
     ("events queued", events::queued),
     ("commits", commits::run),
     ("guests", guests::run),
+    ("language", language::run),
     ("launch", launch::run),
     ("opening", opening::run),
     ("choices", choices::run),

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 pub(crate) enum Target {
     /// The figure is a rate: at least this share of the floor's.
     ShareAtLeast(f64),
+    /// The figure is a rate: at least so much.
+    RateAtLeast(f64),
     /// The figure is a cost: at most this many times the floor.
     TimesAtMost(f64),
     /// The figure is a cost: at most this much more than the floor.
@@ -37,6 +39,7 @@ impl Report {
         let ratio = figure / floor;
         let verdict = match target {
             Target::ShareAtLeast(share) => Some((ratio >= share, format!(">= {share}"))),
+            Target::RateAtLeast(rate) => Some((figure >= rate, format!(">= {} /s", thousands(rate)))),
             _ => None,
         };
         self.line(name, &text(figure), &text(floor), &format!("{ratio:.2}"), verdict);

@@ -25,12 +25,16 @@ pub(super) const JETS: &[Jet] = &[
     }),
     Jet::new("bytes-take", &[Head, Head], |heap, args| {
         let wanted = at_most(heap, args[0]);
-        part(heap, args[1], |bytes| &bytes[..wanted.min(bytes.len())])
+        part(heap, args[1], 0, wanted)
     })
     .backwards(),
     Jet::new("bytes-drop", &[Head, Head], |heap, args| {
         let wanted = at_most(heap, args[0]);
-        part(heap, args[1], |bytes| &bytes[wanted.min(bytes.len())..])
+        part(heap, args[1], wanted, usize::MAX)
+    }),
+    Jet::new("bytes-slice", &[Head, Head, Head], |heap, args| {
+        let (from, to) = (at_most(heap, args[0]), at_most(heap, args[1]));
+        part(heap, args[2], from, to)
     }),
     Jet::new("bytes-nat", &[Head], |heap, args| {
         let limbs = if is_bar(heap, args[0]) { heap.fields(args[0])[1..].to_vec() } else { Vec::new() };
@@ -68,8 +72,8 @@ pub(super) const JETS: &[Jet] = &[
         made(heap, &bytes)
     }),
     Jet::new("starts-with", &[Head, Head], |heap, args| {
-        let is_there = is_bar(heap, args[0]) && bytes_of(heap, args[1]).starts_with(&bytes_of(heap, args[0]));
-        value(truth(is_there))
+        let wanted = bytes_of(heap, args[0]);
+        value(truth(is_bar(heap, args[0]) && range(heap, args[1], 0, wanted.len()) == wanted))
     }),
     Jet::new("bytes-find", &[Head, Head, Head], find).backwards(),
 ];
@@ -111,26 +115,58 @@ fn joined(heap: &mut Heap, bars: &[u64]) -> Outcome {
     made(heap, &bytes)
 }
 
-fn part(heap: &mut Heap, bar: u64, choose: impl FnOnce(&[u8]) -> &[u8]) -> Outcome {
-    let bytes = bytes_of(heap, bar);
-    made(heap, choose(&bytes))
+fn part(heap: &mut Heap, bar: u64, from: usize, to: usize) -> Outcome {
+    let bytes = range(heap, bar, from, to);
+    made(heap, &bytes)
 }
 
-/// Searches once through the bytes, whatever they are.
-fn find(heap: &mut Heap, args: &[u64]) -> Outcome {
-    let (wanted, bytes) = (bytes_of(heap, args[0]), bytes_of(heap, args[2]));
-    let from = at_most(heap, args[1]);
-    let end = imm(bytes.len() as u64);
-    if !is_bar(heap, args[0]) || from > bytes.len() {
-        return value(end);
+/// The bytes from one place up to another, as far as there are any.
+fn range(heap: &Heap, bar: u64, from: usize, to: usize) -> Vec<u8> {
+    let to = to.min(count(heap, bar));
+    let from = from.min(to);
+    if from == to {
+        return Vec::new();
     }
-    let found = if wanted.is_empty() { Some(0) } else { search(&bytes[from..], &wanted) };
-    let place = found.map_or(end, |at| imm((from + at) as u64));
-    Outcome::Value(place, (bytes.len() + wanted.len()) as u64 / 64)
+    let words = &heap.fields(bar)[1 + from / 8..1 + to.div_ceil(8)];
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    bytes.truncate(to - from / 8 * 8);
+    bytes.drain(..from % 8);
+    bytes
 }
 
-/// Knuth, Morris and Pratt: no input makes it slow.
-fn search(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+/// How many bytes are searched at a time.
+const WINDOW: usize = 4096;
+
+/// Searches once through the bytes, whatever they are, and not beyond the first place.
+fn find(heap: &mut Heap, args: &[u64]) -> Outcome {
+    let (total, from) = (count(heap, args[2]), at_most(heap, args[1]));
+    if !is_bar(heap, args[0]) || from > total {
+        return value(imm(total as u64));
+    }
+    let wanted = bytes_of(heap, args[0]);
+    if wanted.is_empty() {
+        return value(imm(from as u64));
+    }
+    let shorter = prefixes(&wanted);
+    let mut matched = 0;
+    for start in (from..total).step_by(WINDOW) {
+        for (index, byte) in range(heap, args[2], start, start + WINDOW).into_iter().enumerate() {
+            while matched > 0 && byte != wanted[matched] {
+                matched = shorter[matched - 1];
+            }
+            matched += usize::from(byte == wanted[matched]);
+            if matched == wanted.len() {
+                let end = start + index + 1;
+                return Outcome::Value(imm((end - matched) as u64), (end - from + wanted.len()) as u64 / 64);
+            }
+        }
+    }
+    Outcome::Value(imm(total as u64), (total - from + wanted.len()) as u64 / 64)
+}
+
+/// Of each prefix of what is wanted, how long the longest end of it is that begins it, too: by it, as Knuth, Morris and Pratt
+/// have it, no input makes a search slow.
+fn prefixes(wanted: &[u8]) -> Vec<usize> {
     let mut shorter = vec![0; wanted.len()];
     let mut matched = 0;
     for index in 1..wanted.len() {
@@ -140,15 +176,5 @@ fn search(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
         matched += usize::from(wanted[index] == wanted[matched]);
         shorter[index] = matched;
     }
-    matched = 0;
-    for (index, byte) in bytes.iter().enumerate() {
-        while matched > 0 && *byte != wanted[matched] {
-            matched = shorter[matched - 1];
-        }
-        matched += usize::from(*byte == wanted[matched]);
-        if matched == wanted.len() {
-            return Some(index + 1 - matched);
-        }
-    }
-    None
+    shorter
 }
