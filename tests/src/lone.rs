@@ -36,6 +36,8 @@ pub struct Lone {
     pub traces: Vec<String>,
     /// Why it halted.
     pub halted: Option<String>,
+    /// How many pages the last checkpoint saved.
+    pub pages: usize,
     /// Commits so far.
     pub commits: usize,
     /// Turns so far.
@@ -112,6 +114,7 @@ impl Lone {
             news,
             traces,
             halted: None,
+            pages: 0,
             commits: 0,
             turns: 0,
         };
@@ -183,6 +186,9 @@ impl Lone {
         let (journal, machine) = self.life.as_mut().expect("it lives");
         match machine.turn(now).expect("the loop goes on") {
             Turn::Commit(commit) => {
+                if let Some(objects) = &commit.checkpoint {
+                    self.pages = objects.iter().filter(|((domain, _), _)| *domain == Domain::Page).count();
+                }
                 journal.append(&commit).expect("a disk in memory can be written");
                 machine.committed();
                 self.commits += 1;

@@ -74,7 +74,11 @@ fn engines_stores_clocks_and_printing_stay_in_their_layer() {
             &["seed/src", "persist/src", "vm/src", "lang/src", "kernel/src"],
             &[],
         ),
-        (&["println!", "eprintln!", "print!(", "eprint!("], &["seed/src", "persist/src", "vm/src", "lang/src", "kernel/src"], &[]),
+        (
+            &["println!", "eprintln!", "print!(", "eprint!("],
+            &["seed/src", "persist/src", "vm/src", "lang/src", "kernel/src"],
+            &[],
+        ),
         (&["std::fs", "std::net", "File::"], &["seed/src", "lang/src", "kernel/src"], &[]),
     ];
     for (words, folders, excepted) in fences {
