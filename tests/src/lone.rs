@@ -72,7 +72,7 @@ fn epoch(image: Id) -> Epoch {
 }
 
 impl Lone {
-    /// A machine of a module, which has not booted. Native code is kept in `native`.
+    /// A machine of a module, which has not booted. Native code is kept in a folder in `native`.
     ///
     /// # Panics
     /// If the module can be no machine.
@@ -96,7 +96,8 @@ impl Lone {
         let settings = Settings {
             backend: Backend::Cranelift,
             tracker: Tracker::select(None).0,
-            cache: Some(native.to_owned()),
+            // Made when it is needed, and closed to others, as code is only believed in such a folder.
+            cache: Some(native.join("native")),
             meter: Arc::new(move || Nanos(clock.fetch_add(1000, Ordering::Relaxed))),
             elsewhere: None,
             prepared: Memo::default(),
