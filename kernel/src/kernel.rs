@@ -214,9 +214,7 @@ impl Living {
     fn command(&mut self, reply: ReplyId, bytes: &[u8]) {
         let what = match Command::decode(bytes) {
             Ok(Command::Eval { text, .. }) if text.len() > pace::TEXT_BYTES_MAX => {
-                let why =
-                    format!("a text of {} bytes is more than the {} there may be", text.len(), pace::TEXT_BYTES_MAX);
-                return self.refuse(reply, Code::LIMIT, why);
+                return self.refuse(reply, Code::LIMIT, too_long(&text));
             }
             Ok(Command::Eval { text, width, depth }) => What::Forms { text, width, depth },
             Ok(Command::Load { files }) => match crate::boot::Bundle::new(files) {
@@ -286,6 +284,10 @@ impl Living {
             }
         }
     }
+}
+
+fn too_long(text: &str) -> String {
+    format!("a text of {} bytes is more than the {} there may be", text.len(), pace::TEXT_BYTES_MAX)
 }
 
 /// Evaluations for the owner that may wait.

@@ -36,6 +36,8 @@ pub struct Lone {
     pub traces: Vec<String>,
     /// Why it halted.
     pub halted: Option<String>,
+    /// How many pages the last checkpoint saved.
+    pub pages: usize,
     /// Commits so far.
     pub commits: usize,
     /// Turns so far.
@@ -70,7 +72,7 @@ fn epoch(image: Id) -> Epoch {
 }
 
 impl Lone {
-    /// A machine of a module, which has not booted. Native code is kept in `native`.
+    /// A machine of a module, which has not booted. Native code is kept in a folder in `native`.
     ///
     /// # Panics
     /// If the module can be no machine.
@@ -94,7 +96,8 @@ impl Lone {
         let settings = Settings {
             backend: Backend::Cranelift,
             tracker: Tracker::select(None).0,
-            cache: Some(native.to_owned()),
+            // Made when it is needed, and closed to others, as code is only believed in such a folder.
+            cache: Some(native.join("native")),
             meter: Arc::new(move || Nanos(clock.fetch_add(1000, Ordering::Relaxed))),
             elsewhere: None,
             prepared: Memo::default(),
@@ -112,6 +115,7 @@ impl Lone {
             news,
             traces,
             halted: None,
+            pages: 0,
             commits: 0,
             turns: 0,
         };
@@ -183,6 +187,9 @@ impl Lone {
         let (journal, machine) = self.life.as_mut().expect("it lives");
         match machine.turn(now).expect("the loop goes on") {
             Turn::Commit(commit) => {
+                if let Some(objects) = &commit.checkpoint {
+                    self.pages = objects.iter().filter(|((domain, _), _)| *domain == Domain::Page).count();
+                }
                 journal.append(&commit).expect("a disk in memory can be written");
                 machine.committed();
                 self.commits += 1;

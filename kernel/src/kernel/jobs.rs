@@ -1,6 +1,7 @@
 //! Whose turn it is, and what comes of it.
 
 use lang::eval::{Depth, Progress, Task};
+use lang::text::WIDTH;
 use seed::ReplyId;
 use seed::message::{Code, Output};
 
@@ -8,7 +9,12 @@ use super::{Computation, FAILED, Living, Who};
 use crate::event::{Ended, Event, Wanted, limited};
 use crate::happening::Happening;
 use crate::pace;
-use crate::talk::{Around, Program, Spoken, answer, over};
+use crate::talk::{Around, Program, Spoken, answer, over, sampled};
+
+/// Values shown in one step, and how deep.
+const SHOWN_MAX: usize = 1000;
+const SHOWN_BYTES_MAX: usize = 1 << 20;
+const SHOWN_DEPTH: usize = 8;
 
 /// Words of a failure that are told: an argument of a crash may be long.
 const WHY_BYTES_MAX: usize = 4000;
@@ -43,8 +49,22 @@ impl Living {
                     return;
                 }
             };
+            self.let_out_shown();
             // Everything costs something.
             left = left.saturating_sub(used.max(1));
+        }
+    }
+
+    /// What was shown while something was evaluated, by `trace`, is told to the owner: so many of them in a step.
+    fn let_out_shown(&mut self) {
+        for root in self.session.machine().shown() {
+            let is_room = self.outputs.len() < SHOWN_MAX && self.output_bytes < SHOWN_BYTES_MAX;
+            if is_room {
+                let names = self.session.names();
+                let text = sampled(root, &names, &mut self.session, WIDTH, SHOWN_DEPTH);
+                self.put(Some(Output::Trace { text }));
+            }
+            self.session.machine().release(root);
         }
     }
 

@@ -3,7 +3,7 @@
 use seed::message::{Code, Output};
 use seed::{PortId, ReplyId};
 
-use super::{BOOTING, FAILED, Living};
+use super::{BOOTING, FAILED, Living, too_long};
 use crate::command::{Command, MARK};
 use crate::event::{Ended, Event};
 use crate::happening::Happening;
@@ -24,6 +24,9 @@ impl Living {
         self.pause();
         if port.0 == 0 && payload.first() == Some(&MARK) {
             return match Command::decode(&payload[1..]) {
+                Ok(Command::Eval { text, .. }) if text.len() > pace::TEXT_BYTES_MAX => {
+                    refused(Code::LIMIT, too_long(&text))
+                }
                 Ok(Command::Eval { text, width, depth }) => self.evaluate(What::Forms { text, width, depth }),
                 Ok(command) => match self.view(&command) {
                     Ok(payload) => Output::Answer { reply: ReplyId::NONE, more: false, payload },

@@ -6,5 +6,6 @@ mod boots;
 mod commands;
 mod common;
 mod events;
+mod fuzzed;
 mod module;
 mod turns;

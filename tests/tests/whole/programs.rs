@@ -51,7 +51,7 @@ fn a_running_machine_is_looked_at_and_changed_at_a_prompt_and_killed() {
     assert_eq!(said, "50\n");
     // So is another function, put in at the prompt.
     let typed = b"(def (main self input) [self (replies (idx 3 input) \"another\")])\n";
-    run_with_input(words(&["repl", "MACHINE"], &machine), typed).ok();
+    let _ = run_with_input(words(&["repl", "MACHINE"], &machine), typed).ok();
     assert_eq!(send(&machine, "1"), "another");
     assert!(
         run(words(&["verify", "MACHINE", "--replay"], &machine))
@@ -102,13 +102,13 @@ fn a_machine_is_shown_as_a_text_that_reads_back() {
     let place = place_in_memory();
     let machine = adder(place.path());
     send(&machine, "41");
-    run_with_input(words(&["repl", "MACHINE"], &machine), b"(def (twice x) (add x x))\n").ok();
+    let _ = run_with_input(words(&["repl", "MACHINE"], &machine), b"(def (twice x) (add x x))\n").ok();
     let shown = run(words(&["show", "MACHINE"], &machine)).ok();
     assert!(shown.contains("(def (main a b)") && shown.contains("(def self {") && shown.contains("(def (twice a)"));
     let text = format!("{shown}\n(assert-eq self {{\"tally\" 41 \"step\" 1}})\n(assert-eq (twice 2) 4)\nself\n");
     let (file, again) = (place.path().join("shown.abide"), place.path().join("again"));
     fs::write(&file, text).unwrap();
-    run(["eval".as_ref(), file.as_os_str()]).ok();
+    let _ = run(["eval".as_ref(), file.as_os_str()]).ok();
     // And a machine can be made of it.
     boot(&again, &file, &[]);
     assert_eq!(send(&again, "1"), "1");
@@ -123,20 +123,20 @@ fn a_program_goes_through_seeds_of_both_kinds() {
     let program = place.path().join("adder.abide");
     for (format, name) in [("abide", "adder.seed"), ("plan", "adder.plan")] {
         let seed = place.path().join(name);
-        run(["save".as_ref(), seed.as_os_str(), program.as_os_str(), "--format".as_ref(), format.as_ref()]).ok();
+        let _ = run(["save".as_ref(), seed.as_os_str(), program.as_os_str(), "--format".as_ref(), format.as_ref()]).ok();
         let again = place.path().join(format);
         boot(&again, &seed, &[]);
         assert_eq!((send(&again, "2"), send(&again, "40")), ("2".to_owned(), "42".to_owned()), "{format}");
-        run(["show".as_ref(), seed.as_os_str()]).ok();
+        let _ = run(["show".as_ref(), seed.as_os_str()]).ok();
     }
     // Byte for byte, whenever it is written.
     let (one, two) = (place.path().join("adder.plan"), place.path().join("adder2.plan"));
-    run(["save".as_ref(), two.as_os_str(), one.as_os_str(), "--format".as_ref(), "plan".as_ref()]).ok();
+    let _ = run(["save".as_ref(), two.as_os_str(), one.as_os_str(), "--format".as_ref(), "plan".as_ref()]).ok();
     assert!(fs::read(one).unwrap() == fs::read(two).unwrap(), "a PLAN seed read and written is another one");
     // A machine as it stands is a seed as any other is.
     let seed = place.path().join("now.seed");
     send(&machine, "5");
-    run(["save".as_ref(), seed.as_os_str(), machine.as_os_str()]).ok();
+    let _ = run(["save".as_ref(), seed.as_os_str(), machine.as_os_str()]).ok();
     let again = place.path().join("now");
     boot(&again, &seed, &[]);
     assert_eq!(send(&again, "1"), "6");
