@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Repl) -> Result<ExitCode, Failure> {
     if let Some(at) = args.at {
         return past::with(machine, Some(at), |past| talk(&mut Line::Past(past)));
     }
-    let mut line = Line::Machine(Conversation::open(machine)?);
+    let mut line = Line::Machine(Box::new(Conversation::open(machine)?));
     let talked = talk(&mut line);
     if let Line::Machine(conversation) = line
         && conversation.close()?
@@ -42,7 +42,7 @@ fn is_asked() -> bool {
 /// To whom is talked.
 pub(super) enum Line<'a> {
     /// To a machine, wherever it runs.
-    Machine(Conversation),
+    Machine(Box<Conversation>),
     /// To a copy in memory of what it once was.
     Past(&'a mut Past),
 }

@@ -123,7 +123,8 @@ fn a_program_goes_through_seeds_of_both_kinds() {
     let program = place.path().join("adder.abide");
     for (format, name) in [("abide", "adder.seed"), ("plan", "adder.plan")] {
         let seed = place.path().join(name);
-        let _ = run(["save".as_ref(), seed.as_os_str(), program.as_os_str(), "--format".as_ref(), format.as_ref()]).ok();
+        let _ =
+            run(["save".as_ref(), seed.as_os_str(), program.as_os_str(), "--format".as_ref(), format.as_ref()]).ok();
         let again = place.path().join(format);
         boot(&again, &seed, &[]);
         assert_eq!((send(&again, "2"), send(&again, "40")), ("2".to_owned(), "42".to_owned()), "{format}");
