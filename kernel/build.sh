@@ -4,13 +4,17 @@
 #   build.sh [OUT]     builds kernel.wasm (or OUT), and its hash beside it
 #   build.sh --check   builds it elsewhere and compares: exit 1 if the committed module is not what its source makes
 #
+# Exit 75: the compiler cannot be had here.
+#
 # The committed bytes come from Debian's rustc-web 1.96, which compiles for wasm32 with its sources of the standard library. Nothing is
 # installed: the packages are unpacked into a folder of the user's cache (ABIDE_RUST_WEB names another one), once.
 # ABIDE_KERNEL_TARGET names the folder to build in; without it, one that is removed afterwards is used, so that nothing old is built upon.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source=$(cd .. && pwd)
-packages=(rustc-web rust-web-src libstd-rust-web-dev libstd-rust-web-1.96 libllvm22 lld-22)
+# Exactly these: another compiler makes other bytes.
+rust=1.96.0+dfsg1-1~deb12u2 llvm=1:22.1.8-1~deb12u1
+packages=(rustc-web=$rust rust-web-src=$rust libstd-rust-web-dev=$rust libstd-rust-web-1.96=$rust libllvm22=$llvm lld-22=$llvm)
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/abide
 toolchain=${ABIDE_RUST_WEB:-$cache/rust-web-1.96}
@@ -19,7 +23,13 @@ fetch() {
     local downloads
     echo "fetching ${packages[*]}" >&2
     downloads=$(mktemp -d)
-    (cd "$downloads" && apt-get download -qq "${packages[@]}")
+    get() { (cd "$downloads" && apt-get download -qq "${packages[@]}"); }
+    # Perhaps only the list of packages is lacking or old.
+    if ! get && ! { [ "$(id -u)" = 0 ] && apt-get update -qq && get; }; then
+        echo "error: the compiler that makes these bytes cannot be had: ${packages[*]}" >&2
+        echo "hint: ABIDE_RUST_WEB names a folder that has it unpacked" >&2
+        exit 75
+    fi
     rm -rf "$toolchain.part"
     mkdir -p "$toolchain.part"
     for package in "$downloads"/*.deb; do dpkg -x "$package" "$toolchain.part"; done
