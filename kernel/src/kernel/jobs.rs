@@ -23,7 +23,7 @@ impl Living {
     /// Works for about so many steps. Computations have more than their turns only in a slice that was asked for.
     pub(super) fn work(&mut self, steps: u64, is_slice: bool) {
         let mut left = steps;
-        while left > 0 && self.outputs.len() < pace::OUTPUT_PARTS_MAX {
+        while left > 0 && self.outputs.len() < pace::OUTPUT_PARTS_MAX && !self.is_leaving() {
             if let Some((happening, wanted)) = self.ready.take() {
                 if !self.fits(&wanted) {
                     self.ready = Some((happening, wanted));
@@ -58,7 +58,7 @@ impl Living {
     /// What was shown while something was evaluated, by `trace`, is told to the owner: so many of them in a step.
     fn let_out_shown(&mut self) {
         for root in self.session.machine().shown() {
-            let is_room = self.outputs.len() < SHOWN_MAX && self.output_bytes < SHOWN_BYTES_MAX;
+            let is_room = self.outputs.len() < SHOWN_MAX && self.output_bytes < SHOWN_BYTES_MAX && !self.is_leaving();
             if is_room {
                 let names = self.session.names();
                 let text = sampled(root, &names, &mut self.session, WIDTH, SHOWN_DEPTH);
