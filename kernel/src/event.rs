@@ -18,6 +18,8 @@ pub(crate) struct Wanted {
     pub(crate) outputs: Vec<Output>,
     /// Of the kernel: to compute a value, and to be told of it by a key.
     pub(crate) computes: Vec<(Root, Root)>,
+    /// Texts of programs that are to take this one's place, by key.
+    pub(crate) loads: Vec<(Root, String)>,
     /// The new self.
     pub(crate) state: Option<Root>,
     /// Bytes of the outputs.
@@ -28,7 +30,8 @@ impl Wanted {
     /// Lets go of what it holds.
     pub(crate) fn release(self, machine: &mut Machine) {
         let computes = self.computes.into_iter().flat_map(|(key, value)| [key, value]);
-        computes.chain(self.state).for_each(|root| machine.release(root));
+        let loads = self.loads.into_iter().map(|(key, _)| key);
+        computes.chain(loads).chain(self.state).for_each(|root| machine.release(root));
     }
 }
 
@@ -249,6 +252,14 @@ impl Event {
                 }
                 return Ok(());
             }
+            (b"load", 3) => {
+                let text = reader.text(2)?;
+                self.wanted.bytes = pace::OUTPUT_BYTES_MAX - reader.left;
+                if let Some(key) = machine.part(row, 1) {
+                    self.wanted.loads.push((key, text));
+                }
+                return Ok(());
+            }
             _ => return Err(unknown(index)),
         };
         self.wanted.bytes = pace::OUTPUT_BYTES_MAX - reader.left;
@@ -263,7 +274,7 @@ const PARTS_MAX: usize = 4;
 fn unknown(index: usize) -> String {
     format!(
         "output {index} of main is none of [\"ask\" request port payload], [\"answer\" reply more payload], [\"refuse\" reply code text], \
-         [\"cancel\" request], [\"trace\" text], [\"become\" seed handover] and [\"compute\" key value]"
+         [\"cancel\" request], [\"trace\" text], [\"become\" seed handover], [\"compute\" key value] and [\"load\" key text]"
     )
 }
 

@@ -27,6 +27,8 @@ pub(crate) enum Happening {
     Computed { key: Root, value: Root },
     /// `["failed" key why]`
     Failed { key: Root, why: String },
+    /// `["loaded" key]`
+    Loaded { key: Root },
 }
 
 impl Happening {
@@ -55,6 +57,7 @@ impl Happening {
             Self::Query { .. } => "answering a query",
             Self::Computed { .. } => "dealing with what was computed",
             Self::Failed { .. } => "dealing with a failed computation",
+            Self::Loaded { .. } => "beginning as another program",
         }
     }
 
@@ -100,6 +103,12 @@ impl Happening {
             Self::Query { port, payload } => row("query", vec![Value::word(port.0), Value::bar(payload)]),
             Self::Computed { key, value } => return keyed(machine, "computed", *key, Ok(*value)),
             Self::Failed { key, why } => return keyed(machine, "failed", *key, Err(why)),
+            Self::Loaded { key } => {
+                let name = machine.load(&Value::bar(b"loaded"));
+                let row = machine.row(&[name, *key]);
+                machine.release(name);
+                return row;
+            }
         };
         machine.load(&value)
     }
@@ -108,7 +117,7 @@ impl Happening {
     pub(crate) fn release(self, machine: &mut Machine) {
         match self {
             Self::Computed { key, value } => [key, value].into_iter().for_each(|root| machine.release(root)),
-            Self::Failed { key, .. } => machine.release(key),
+            Self::Failed { key, .. } | Self::Loaded { key } => machine.release(key),
             _ => {}
         }
     }

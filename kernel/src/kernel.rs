@@ -204,11 +204,16 @@ impl Living {
             || !self.waiting.is_empty()
             || !self.talks.is_empty()
             || !self.computations.is_empty();
-        let is_last = outputs.last().is_some_and(|output| matches!(output, Output::Become { .. }));
-        if is_busy && !is_last {
+        let is_leaving = outputs.last().is_some_and(|output| matches!(output, Output::Become { .. }));
+        if is_busy && !is_leaving {
             outputs.push(Output::Again);
         }
         outputs
+    }
+
+    /// Whether it becomes another program with this step: nothing may follow that.
+    fn is_leaving(&self) -> bool {
+        self.outputs.last().is_some_and(|output| matches!(output, Output::Become { .. }))
     }
 
     fn command(&mut self, reply: ReplyId, bytes: &[u8]) {

@@ -45,13 +45,13 @@ pub(crate) const COMPUTATIONS_MAX: usize = 1 << 12;
 /// Requests that may be open, as many as a machine may have by default, but some.
 pub(crate) const REQUESTS_MAX: usize = 65_000;
 
-/// Parts of a value that is given a name, or is shown whole.
-pub(crate) const NAMED_PARTS_MAX: usize = 1 << 20;
+/// Parts of a value that is given a name, or is shown whole: it is held outside of the heap then.
+pub(crate) const NAMED_PARTS_MAX: usize = 1 << 19;
 
 /// Bytes of a text that is run.
 pub(crate) const TEXT_BYTES_MAX: usize = 4 << 20;
 
 /// What fits, with room for what the kernel itself needs, in the gibibyte that a machine has by default.
 pub(crate) fn limits() -> Limits {
-    Limits { heap_words: 72 << 20, stack_words: 16 << 20, ..Limits::default() }
+    Limits { heap_words: 64 << 20, stack_words: 16 << 20, ..Limits::default() }
 }

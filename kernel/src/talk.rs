@@ -6,7 +6,7 @@ use lang::eval::{Machine, Root};
 use lang::session::{Evaluation, Form, Session, Turn};
 use lang::text::{Names, TextError, brief};
 use seed::ReplyId;
-use seed::cbor::Writer;
+use seed::cbor::{Reader, Writer};
 use seed::message::Output;
 
 use crate::boot::{Bundle, MAIN};
@@ -26,6 +26,8 @@ pub(crate) enum What {
 pub(crate) struct Talk {
     /// Where the answer goes.
     pub(crate) reply: ReplyId,
+    /// Under which key the program is told, if it is the program that wants it.
+    pub(crate) key: Option<Root>,
     what: What,
     evaluation: Option<Evaluation>,
     shown: Vec<String>,
@@ -57,7 +59,12 @@ const SHOWN_BYTES_MAX: usize = 4 << 20;
 
 impl Talk {
     pub(crate) fn new(reply: ReplyId, what: What) -> Self {
-        Self { reply, what, evaluation: None, shown: Vec::new(), shown_bytes: 0, set: None }
+        Self { reply, key: None, what, evaluation: None, shown: Vec::new(), shown_bytes: 0, set: None }
+    }
+
+    /// A text that the program wants in its place.
+    pub(crate) fn wanted(key: Root, bundle: Bundle) -> Self {
+        Self { key: Some(key), ..Self::new(ReplyId::NONE, What::Program(bundle)) }
     }
 
     /// What it is, for a person.
@@ -90,9 +97,8 @@ impl Talk {
         if let Some(evaluation) = self.evaluation {
             session.end(evaluation);
         }
-        if let Some((_, root)) = self.set {
-            session.machine().release(root);
-        }
+        let roots = self.set.map(|(_, root)| root).into_iter().chain(self.key);
+        roots.for_each(|root| session.machine().release(root));
     }
 
     /// Goes on for about so many steps. While an event is under way, self is not set.
@@ -210,6 +216,14 @@ pub(crate) fn shown(form: &Form, session: &mut Session, width: usize, depth: usi
 pub(crate) fn sampled(root: Root, names: &Names, session: &mut Session, width: usize, depth: usize) -> String {
     let sample = session.machine().sample(root, depth);
     sample.map_or_else(|_| LEFT_OUT.to_owned(), |value| brief(&value, names, width, depth).text)
+}
+
+/// Why nothing came of it, if that is the answer.
+pub(crate) fn why_not(answer: &[u8]) -> Option<String> {
+    let mut reader = Reader::new(answer);
+    reader.array().ok()?;
+    let is_failed = reader.uint().ok()? != 0;
+    is_failed.then(|| reader.text().map(str::to_owned).unwrap_or_default())
 }
 
 fn failed(why: &str) -> Vec<u8> {

@@ -5,11 +5,15 @@ use lang::text::WIDTH;
 use seed::ReplyId;
 use seed::message::{Code, Output};
 
-use super::{Computation, FAILED, Living, Who};
+use super::{Computation, FAILED, Living, TALKS_MAX, Who};
+use crate::boot::Bundle;
 use crate::event::{Ended, Event, Wanted, limited};
 use crate::happening::Happening;
 use crate::pace;
-use crate::talk::{Around, Program, Spoken, answer, over, sampled};
+use crate::talk::{Around, Program, Spoken, Talk, answer, over, sampled, why_not};
+
+/// What a text that the program loads is called in errors.
+const LOADED: &str = "the text";
 
 /// Values shown in one step, and how deep.
 const SHOWN_MAX: usize = 1000;
@@ -23,7 +27,7 @@ impl Living {
     /// Works for about so many steps. Computations have more than their turns only in a slice that was asked for.
     pub(super) fn work(&mut self, steps: u64, is_slice: bool) {
         let mut left = steps;
-        while left > 0 && self.outputs.len() < pace::OUTPUT_PARTS_MAX {
+        while left > 0 && self.outputs.len() < pace::OUTPUT_PARTS_MAX && !self.is_leaving() {
             if let Some((happening, wanted)) = self.ready.take() {
                 if !self.fits(&wanted) {
                     self.ready = Some((happening, wanted));
@@ -58,7 +62,7 @@ impl Living {
     /// What was shown while something was evaluated, by `trace`, is told to the owner: so many of them in a step.
     fn let_out_shown(&mut self) {
         for root in self.session.machine().shown() {
-            let is_room = self.outputs.len() < SHOWN_MAX && self.output_bytes < SHOWN_BYTES_MAX;
+            let is_room = self.outputs.len() < SHOWN_MAX && self.output_bytes < SHOWN_BYTES_MAX && !self.is_leaving();
             if is_room {
                 let names = self.session.names();
                 let text = sampled(root, &names, &mut self.session, WIDTH, SHOWN_DEPTH);
@@ -173,6 +177,10 @@ impl Living {
 
     /// The event has ended well: what it wants is done, and its self is the machine's.
     fn carry_out(&mut self, happening: Happening, mut wanted: Wanted) {
+        if self.talks.len() + wanted.loads.len() > TALKS_MAX {
+            wanted.release(self.session.machine());
+            return self.fail(happening, "too much is to be evaluated already");
+        }
         if self.computations.len() + wanted.computes.len() > pace::COMPUTATIONS_MAX {
             wanted.release(self.session.machine());
             return self.fail(happening, &format!("more than {} computations are under way", pace::COMPUTATIONS_MAX));
@@ -198,6 +206,13 @@ impl Living {
         let machine = self.session.machine();
         for (key, value) in wanted.computes {
             self.computations.push_back(Computation { key, task: Task::new(value, Depth::Normal), round: 0 });
+        }
+        for (key, text) in wanted.loads {
+            let bundle = Bundle::new(vec![(LOADED.to_owned(), text)]);
+            match bundle {
+                Ok(bundle) => self.talks.push_back(Talk::wanted(key, bundle)),
+                Err(why) => self.waiting.push_back(Happening::Failed { key, why }),
+            }
         }
         if let Some(state) = wanted.state {
             machine.release(std::mem::replace(&mut self.state, state));
@@ -267,6 +282,12 @@ impl Living {
         match spoken {
             Spoken::More => self.talks.push_front(talk),
             Spoken::Done(payload) => {
+                if let Some(key) = talk.key.take() {
+                    self.waiting.push_back(match why_not(&payload) {
+                        None => Happening::Loaded { key },
+                        Some(why) => Happening::Failed { key, why },
+                    });
+                }
                 self.put(answer(talk.reply, payload));
                 talk.end(&mut self.session);
                 self.on = None;

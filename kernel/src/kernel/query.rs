@@ -44,7 +44,7 @@ impl Living {
             Some(Ended::Failed(why)) => why,
             Some(Ended::Well(mut wanted)) => {
                 let outputs = std::mem::take(&mut wanted.outputs);
-                let is_alone = wanted.computes.is_empty();
+                let is_alone = wanted.computes.is_empty() && wanted.loads.is_empty();
                 wanted.release(self.session.machine());
                 match <[Output; 1]>::try_from(outputs) {
                     Ok([answer @ Output::Answer { reply: ReplyId::NONE, more: false, .. }]) if is_alone => {

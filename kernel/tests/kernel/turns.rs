@@ -164,3 +164,17 @@ fn setting_self_waits_for_the_event_under_way() {
     assert_eq!(replies, [1, 2]);
     assert_eq!(eval(&mut kernel, "self"), "[7]");
 }
+
+#[test]
+fn nothing_follows_a_become() {
+    let source = "(def start 0)
+        (def (main self input)
+          (case (idx 0 input)
+            \"message\" (case (idx 4 input) \"go\" [self [[\"become\" \"seed\" \"bag\"]]] _ [self [[\"compute\" 1 (sum (range 1000))]]])
+            \"computed\" [self [[\"trace\" \"computed\"]]]
+            _ [self []]))";
+    let mut kernel = kernel(source);
+    assert_eq!(give(&mut kernel, &message(0, 0, b"compute")), [Output::Again]);
+    let outputs = give(&mut kernel, &message(0, 0, b"go"));
+    assert!(matches!(outputs.last(), Some(Output::Become { .. })), "{outputs:?}");
+}

@@ -22,6 +22,8 @@ pub(super) use old::{BLOCK, LARGE};
 
 /// Words of a page of 4 KiB.
 const PAGE: usize = 512;
+/// How much more than the limit there is room for: such a part of it.
+const OVER_PARTS: usize = 8;
 /// Of the nursery, what is kept for numbers and jets that cannot tell in advance how much they need.
 const SLACK_PARTS: usize = 8;
 
@@ -48,8 +50,11 @@ impl Heap {
     /// A heap of so many words, a nursery of so many among them. Room is taken as it is used.
     pub(super) fn new(limit: usize, nursery: usize, stress: bool) -> Result<Self, Limit> {
         let mut mem: Vec<u64> = Vec::new();
-        // Reserved at once, so that nothing is ever copied to grow. What is not used is not touched.
-        mem.try_reserve_exact(limit.saturating_add(nursery).saturating_add(2 * PAGE)).map_err(|_| Limit::Host)?;
+        // Reserved at once, so that nothing is ever copied to grow. What is not used is not touched. What is taken in between two
+        // evaluations may go over the limit: the next one finds that out.
+        let over = limit / OVER_PARTS;
+        mem.try_reserve_exact(limit.saturating_add(over).saturating_add(nursery).saturating_add(2 * PAGE))
+            .map_err(|_| Limit::Host)?;
         // Where a page of the host starts, so that a block is one page.
         let lead = mem.as_ptr().addr().wrapping_neg() % (PAGE * 8) / 8;
         let start = if lead == 0 { PAGE } else { lead };
