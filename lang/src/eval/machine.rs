@@ -92,7 +92,7 @@ pub struct Machine {
     steps: i64,
     done: u64,
     jets: JetTable,
-    limits: Limits,
+    pub(super) limits: Limits,
     pub(super) roots: Vec<u64>,
     free_roots: Vec<usize>,
     shown: Vec<Root>,

@@ -90,7 +90,9 @@ impl Machine {
     fn know_pin(&mut self, value: &Value, (word, normal): Loaded) {
         match value {
             Value::Pin(pin) if normal && matches!(pin.content(), Value::Law(_)) => {
-                if self.known.len() >= KNOWN_MAX {
+                // Few where all that is alive is looked at at every turn; and so they are forgotten now and then.
+                let most = if self.limits.stress { 16 } else { KNOWN_MAX };
+                if self.known.len() >= most {
                     self.forget_pins();
                 }
                 let root = self.hold(word);

@@ -76,3 +76,23 @@ fn what_goes_wrong_is_told() {
     // And the session goes on.
     assert_eq!(session.run("(inc 1)").unwrap().values, [Value::word(2)]);
 }
+
+#[test]
+fn steps_one_after_another() {
+    assert_eq!(value("((do (a <- (give 2)) (give 7) (b = (add a 1)) (give [a b])) id)"), value("[2 3]"));
+    // A let of a `do` may use itself, and hides nothing outside.
+    assert_eq!(value("(def b 5) [((do (b = (fn go (n) (if n (go (dec n)) 9))) (give (b 3))) id) b]"), value("[9 5]"));
+    // What goes on for long goes no deeper.
+    let long = "(def (turn n) (do (m <- (give (dec n))) (if m (turn m) (give \"end\")))) ((turn 1_000_000) id)";
+    let limits = Limits { stack_words: 1 << 14, ..limits() };
+    let mut session = Session::new(limits, Box::new(|_| Err("there are no files".to_owned()))).unwrap();
+    assert_eq!(session.run(long).unwrap().values, [Value::bar(b"end")]);
+    let mut error = |source: &str| session.run(source).unwrap_err().to_string();
+    for misshapen in ["(do)", "(do (a <- (give 1)))", "(do (give 1) (a = 1))"] {
+        assert_eq!(error(misshapen), "this is not how `do` is written", "{misshapen}");
+    }
+    assert_eq!(error("(do (2 <- (give 1)) (give 1))"), error("(let (2 1) 1)"));
+    assert_eq!(error("(do (a <- (give 1)) (give c))"), "nothing is named `c`");
+    let many = format!("(do {} (give 1))", "(a <- (give 1)) ".repeat(300));
+    assert_eq!(error(&many), "functions are nested too deeply here");
+}
