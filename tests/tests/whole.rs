@@ -17,6 +17,8 @@ mod copies;
 mod damage;
 #[path = "whole/engines.rs"]
 mod engines;
+#[path = "whole/examples.rs"]
+mod examples;
 #[path = "whole/formatting.rs"]
 mod formatting;
 #[path = "whole/kernel.rs"]

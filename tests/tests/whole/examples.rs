@@ -1,11 +1,14 @@
 //! The examples that are texts: what their READMEs show is what happens, and the bank's total stays, however often the machine is killed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
-use rand::rngs::SmallRng;
-use tests::abide::{Life, abide, boot, example, finish, place_in_memory, run, send};
+use std::thread;
+use std::time::Duration;
+
+use tests::abide::{Life, abide, boot, example, finish, place_in_memory, run_with_input, send, verify};
+use tests::sim::random::Random;
 
 /// A command of a README and what it shows there.
 struct Shown {
@@ -69,4 +72,65 @@ fn replay(name: &str) {
 #[test]
 fn readmes_show_what_happens() {
     ["bank", "chat", "fib", "upgrade"].into_iter().for_each(replay);
+}
+
+/// Transfers until the machine is killed, thirty times: the total is what it was, and what was answered has been done.
+#[test]
+fn the_banks_total_stays_however_often_it_is_killed() {
+    const KILLS: usize = 30;
+    let place = place_in_memory();
+    let machine = place.path().join("m");
+    boot(&machine, &example("bank/bank.abide"), &[]);
+    for name in ["ann", "bob", "eve"] {
+        assert_eq!(send(&machine, &format!("open {name}")), "opened");
+    }
+    let mut random = Random::new(7);
+    let names = ["bank", "ann", "bob", "eve"];
+    let mut moved = 0;
+    // What each has, as far as was acknowledged; the last transfer of a life may have been done or not.
+    let mut known: BTreeMap<&str, u64> = names.into_iter().map(|name| (name, 0)).collect();
+    known.insert("bank", 1_000_000);
+    for _ in 0..KILLS {
+        let mut life = Life::start(&machine);
+        let mut talk = life.talk(&machine);
+        let killer = life.killer();
+        let delay = Duration::from_micros(random.below(60_000));
+        let last = thread::scope(|scope| {
+            scope.spawn(move || {
+                thread::sleep(delay);
+                killer.kill();
+            });
+            loop {
+                let (from, to, n) = (random.pick(&names), random.pick(&names), random.below(1000));
+                match talk.say("", &format!("move {n} {from} {to}")) {
+                    Ok(tests::abide::Answer::Said(_)) => {
+                        moved += 1;
+                        *known.get_mut(from).unwrap() -= n;
+                        *known.get_mut(to).unwrap() += n;
+                    }
+                    Ok(tests::abide::Answer::Refused(64, _)) => assert!(known[from] < n),
+                    Ok(other) => panic!("{other:?}"),
+                    Err(_) => break (from, to, n),
+                }
+            }
+        });
+        life.see_dead();
+        let at_prompt = |typed: &[u8]| run_with_input(["repl".as_ref(), machine.as_os_str()], typed).ok();
+        let said = at_prompt(b"(total self)\n(map (flip at self) [\"bank\" \"ann\" \"bob\" \"eve\"])\n");
+        let (total, balances) = said.trim().split_once('\n').unwrap();
+        assert_eq!(total, "1000000");
+        let balances = balances.trim_matches(['[', ']']).split(' ').map(|balance| balance.parse().unwrap());
+        let found: BTreeMap<&str, u64> = names.into_iter().zip(balances).collect();
+        let (from, to, n) = last;
+        let mut with_last = known.clone();
+        if with_last[from] >= n {
+            *with_last.get_mut(from).unwrap() -= n;
+            *with_last.get_mut(to).unwrap() += n;
+        }
+        assert!(found == known || found == with_last, "{found:?} is neither {known:?} nor {with_last:?}");
+        known = found;
+    }
+    println!("{moved} transfers acknowledged in {KILLS} lives");
+    assert!(moved > 0);
+    verify(&machine);
 }
