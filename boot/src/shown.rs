@@ -1,5 +1,6 @@
 //! Values as people and programs read them: one line of text, or versioned JSON.
 
+use kernel::Command;
 use std::fmt::Write as _;
 
 use persist::branch::Branch;
@@ -69,12 +70,28 @@ fn value_json(value: &Value) -> Json {
 
 /// A payload on one line.
 pub(crate) fn payload_line(payload: &[u8]) -> String {
+    if let Some(Ok(command)) = payload.strip_prefix(&[0]).map(Command::decode) {
+        return shorten(&command_line(&command));
+    }
     match std::str::from_utf8(payload) {
         Ok(text) if is_plain(text) => shorten(&format!("{text:?}")),
         _ => match Value::decode(payload) {
             Ok(value) => shorten(&value_line(&value)),
             Err(_) => shorten(&format!("h'{}'", hex(payload))),
         },
+    }
+}
+
+/// What an owner says to the kernel.
+fn command_line(command: &Command) -> String {
+    match command {
+        Command::Eval { text, .. } => format!("evaluate {text:?}"),
+        Command::Load { files } => format!("load {}", files.first().map_or("", |(name, _)| name)),
+        Command::Names => "names?".to_owned(),
+        Command::Source { name } => format!("source of {name}?"),
+        Command::Show { .. } => "show".to_owned(),
+        Command::State { .. } => "self?".to_owned(),
+        Command::Jobs => "jobs?".to_owned(),
     }
 }
 
