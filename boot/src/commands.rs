@@ -1,7 +1,7 @@
 //! The commands, one file each.
 
 mod boot;
-mod bounded;
+pub(crate) mod bounded;
 mod compile;
 mod copy;
 mod eval;

@@ -15,6 +15,7 @@ use seed::image::Image;
 use seed::object::{Objects, load_blob};
 use seed::{Domain, LoadError};
 
+use crate::commands::bounded::{Bounds, Ended};
 use crate::commands::fmt;
 use crate::report::Failure;
 use crate::seeds::read_file;
@@ -29,6 +30,9 @@ pub fn is_text(path: &Path) -> bool {
 fn is_module(path: &Path, bytes: &[u8]) -> bool {
     bytes.starts_with(b"\0asm") || path.extension().is_some_and(|extension| extension == "wat")
 }
+
+/// What the kernel allows a boot, too: some minutes.
+const BOOT_STEPS_MAX: u64 = 1 << 32;
 
 /// A program, run once on this host.
 pub struct Program {
@@ -57,13 +61,20 @@ impl Program {
             keeping.borrow_mut().push((name.to_owned(), text.clone()));
             Ok(text)
         };
-        let mut session = Session::new(Limits::default(), Box::new(files))
-            .map_err(|limit| Failure::Evaluator { why: limit.to_string() })?;
+        let session = Session::new(Limits::default(), Box::new(files));
+        let mut session = session.map_err(|limit| Failure::Evaluator { why: limit.to_string() })?;
         let progress = Progress::of(format!("evaluating {}", path.display()));
-        let outcome = session.run(&text);
+        let outcome = Bounds::of(Some(BOOT_STEPS_MAX)).run(&mut session, &text);
         drop(progress);
-        let rendered = |error: lang::text::TextError| error.render(&path.display().to_string(), &text);
-        let outcome = outcome.map_err(|error| Failure::Text { rendered: rendered(error) })?;
+        let shown = path.display().to_string();
+        let outcome = outcome.map_err(|ended| match ended {
+            Ended::Text(error) => Failure::Text { rendered: error.render(&shown, &text) },
+            _ => Failure::Text {
+                rendered: format!(
+                    "{shown} took {BOOT_STEPS_MAX} steps, which is all that a program may before it is a machine"
+                ),
+            },
+        })?;
         let files = imported.borrow().clone();
         Ok(Self { files, definitions: outcome.definitions, assertions: outcome.assertions, session })
     }

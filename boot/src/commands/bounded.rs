@@ -15,7 +15,7 @@ const SLICE: u64 = 1 << 18;
 
 /// Why there is no outcome.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     /// Something is wrong with the text.
     Text(TextError),
     /// It took so many steps, which is all it may.
@@ -25,20 +25,20 @@ pub(super) enum Ended {
 }
 
 /// What a person allows.
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// How many steps. What is read counts a step a byte.
-    pub(super) steps: Option<u64>,
+    pub(crate) steps: Option<u64>,
     is_interrupted: Arc<AtomicBool>,
 }
 
 impl Bounds {
     /// So many steps, and nobody interrupts but by ending the process.
-    pub(super) fn of(steps: Option<u64>) -> Self {
+    pub(crate) fn of(steps: Option<u64>) -> Self {
         Self { steps, is_interrupted: Arc::default() }
     }
 
     /// From now on an interrupt ends what is evaluated and not the process.
-    pub(super) fn catch_interrupts(&mut self) -> io::Result<()> {
+    pub(crate) fn catch_interrupts(&mut self) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let mut interrupts = {
             let _inside = runtime.enter();
@@ -57,7 +57,7 @@ impl Bounds {
     }
 
     /// Runs a text.
-    pub(super) fn run(&self, session: &mut Session, source: &str) -> Result<Outcome, Ended> {
+    pub(crate) fn run(&self, session: &mut Session, source: &str) -> Result<Outcome, Ended> {
         self.is_interrupted.store(false, Ordering::Relaxed);
         let mut evaluation = session.begin(source, false).map_err(Ended::Text)?;
         loop {

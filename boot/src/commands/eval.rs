@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use lang::compile::Outcome;
@@ -14,6 +14,7 @@ use serde_json::json;
 use super::bounded::{Bounds, Ended};
 use super::fmt;
 use crate::cli::Eval;
+use crate::programs::files_of;
 use crate::report::Failure;
 use crate::shown;
 use crate::terminal::{Progress, say};
@@ -72,18 +73,6 @@ fn read(path: &Path) -> Result<String, Failure> {
 
 /// A session whose imports are files of this folder.
 pub(super) fn session(folder: &Path) -> Result<Session, Failure> {
-    let folder = folder.to_owned();
-    let files = move |name: &str| -> Result<String, String> {
-        let path: PathBuf = folder.join(name);
-        let mut text = String::new();
-        let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let mut bounded = file.take(fmt::TEXT_BYTES_MAX + 1);
-        bounded.read_to_string(&mut text).map_err(|error| format!("{}: {error}", path.display()))?;
-        if text.len() as u64 > fmt::TEXT_BYTES_MAX {
-            return Err(format!("{} has more than {} MiB", path.display(), fmt::TEXT_BYTES_MAX >> 20));
-        }
-        Ok(text)
-    };
     let limits = Limits::default();
-    Session::new(limits, Box::new(files)).map_err(|limit| Failure::Evaluator { why: limit.to_string() })
+    Session::new(limits, files_of(folder)).map_err(|limit| Failure::Evaluator { why: limit.to_string() })
 }
