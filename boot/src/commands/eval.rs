@@ -1,7 +1,7 @@
 //! `abide eval`: a file of the language run, its assertions held to, its values shown.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
