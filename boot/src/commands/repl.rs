@@ -78,7 +78,8 @@ impl Line<'_> {
 fn talk(line: &mut Line<'_>, machine: &Path) -> Result<ExitCode, Failure> {
     let is_asked = is_asked();
     if is_asked {
-        say(&format!("a line is a message to {}: {}; ^D leaves", machine.display(), line.what_is_kept()));
+        let copy = if matches!(line, Line::Past(_)) { "a copy in memory of " } else { "" };
+        say(&format!("a line is a message to {copy}{}; ^D leaves", machine.display()));
     }
     let paint = Paint::of(&io::stderr());
     let mut typed = typed_lines().map_err(Failure::Host)?;

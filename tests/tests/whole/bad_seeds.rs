@@ -48,9 +48,9 @@ fn module(parts: &[&str]) -> Vec<u8> {
 
 #[test]
 fn what_is_no_seed_is_refused() {
-    let no_seed = "is neither a seed nor a WebAssembly module\n  hint: a seed is";
+    let no_seed = "is neither a seed, nor a text of the language, nor a WebAssembly module\n  hint: a seed is";
     refused("empty.seed", b"", &[], 1, &[no_seed]);
-    refused("notes.txt", b"put milk two", &[], 1, &["notes.txt is neither a seed nor"]);
+    refused("notes.txt", b"put milk two", &[], 1, &["notes.txt is neither a seed"]);
     refused("half.wasm", b"\0as", &[], 1, &[no_seed]);
     refused("text.wat", b"(module (func", &[], 1, &["text.wat is not WebAssembly text", "text.wat:1:"]);
     refused("component.wasm", &wat::parse_str("(component)").unwrap(), &[], 1, &["it is a component"]);

@@ -74,7 +74,7 @@ fn errors_say_what_was_attempted_why_it_failed_and_what_to_type_next() {
         (
             &["boot", "m", "text.txt"],
             1,
-            "error: booting m failed\n  caused by: text.txt is neither a seed nor a WebAssembly module\n  hint: a seed is a .seed file, a .wasm module or .wat text\n",
+            "error: booting m failed\n  caused by: text.txt is neither a seed, nor a text of the language, nor a WebAssembly module\n  hint: a seed is a .seed file, a PLAN seed, .abide text, a .wasm module or .wat text\n",
         ),
         (
             &["boot", "m", "clock.wat"],
@@ -114,7 +114,7 @@ fn errors_say_what_was_attempted_why_it_failed_and_what_to_type_next() {
         (
             &["show", "text.txt"],
             1,
-            "error: text.txt is neither a seed nor a WebAssembly module\n  hint: a seed is a .seed file, a .wasm module or .wat text\n",
+            "error: text.txt is neither a seed, nor a text of the language, nor a WebAssembly module\n  hint: a seed is a .seed file, a PLAN seed, .abide text, a .wasm module or .wat text\n",
         ),
         (&["start", "newer"], 1, "error: machine newer has format version 2, this version reads up to 1\n"),
         (&["start", "damaged"], 3, &format!("error: damaged/abide is damaged\n{}", damage("damaged"))),
