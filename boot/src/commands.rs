@@ -10,6 +10,7 @@ mod hosted;
 mod inside;
 mod log;
 mod past;
+mod prompt;
 mod query;
 mod reference;
 mod repair;

@@ -103,21 +103,21 @@ impl Program {
     }
 }
 
-/// What a machine of this file begins with, if the file is of the language or a PLAN seed.
+/// What a machine of a text begins with.
 ///
 /// # Errors
-/// If it is of the language, and wrong.
-pub fn genesis(path: &Path, bytes: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
-    let program = if is_text(path) {
-        let program = Program::read(path)?;
-        program.check(path)?;
-        Source::Text(program.files)
-    } else if !is_module(path, bytes) && seedfile::read(bytes).is_ok() {
-        Source::Plan(bytes.to_vec())
-    } else {
-        return Ok(None);
-    };
-    Ok(Some(Genesis { program, budget: 0 }.encode()))
+/// If the text cannot be read, or no machine can be made of it.
+pub fn genesis_of_text(path: &Path) -> Result<Vec<u8>, Failure> {
+    let program = Program::read(path)?;
+    program.check(path)?;
+    Ok(Genesis { program: Source::Text(program.files), budget: 0 }.encode())
+}
+
+/// What a machine of a PLAN seed begins with, if the bytes of this file are one.
+#[must_use]
+pub fn genesis_of_plan(path: &Path, bytes: &[u8]) -> Option<Vec<u8>> {
+    let is_plan = plan(path, bytes).is_some();
+    is_plan.then(|| Genesis { program: Source::Plan(bytes.to_vec()), budget: 0 }.encode())
 }
 
 /// What the machine in a folder began with, if it is one of the kernel's.
@@ -133,13 +133,10 @@ pub fn of_machine(path: &Path) -> Result<Option<Genesis>, Failure> {
     Ok(Genesis::decode(&load_blob(&objects, &image.genesis)?).ok())
 }
 
-/// The value of a PLAN seed, if the file is one.
-///
-/// # Errors
-/// If it cannot be read.
-pub fn plan(path: &Path) -> Result<Option<Value>, Failure> {
-    let bytes = read_file(path)?;
-    Ok(if is_module(path, &bytes) { None } else { seedfile::read(&bytes).ok() })
+/// The value of a PLAN seed, if the bytes of this file are one.
+#[must_use]
+pub fn plan(path: &Path, bytes: &[u8]) -> Option<Value> {
+    if is_module(path, bytes) { None } else { seedfile::read(bytes).ok() }
 }
 
 /// The program's function and its first self, as one value: the row `[main start]`.
@@ -148,7 +145,7 @@ pub fn plan(path: &Path) -> Result<Option<Value>, Failure> {
 /// If there is no such program.
 pub fn value(path: &Path) -> Result<Value, Failure> {
     if !is_text(path) {
-        return plan(path)?.ok_or_else(|| Failure::NotOfTheLanguage { path: path.to_owned() });
+        return plan(path, &read_file(path)?).ok_or_else(|| Failure::NotOfTheLanguage { path: path.to_owned() });
     }
     let program = Program::read(path)?;
     program.check(path)?;

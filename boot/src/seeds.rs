@@ -47,16 +47,20 @@ impl Terms<'_> {
 /// # Errors
 /// If it is neither, or cannot be read.
 pub fn read(path: &Path, terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
+    let of_the_kernel = |genesis: &[u8]| match terms.genesis {
+        Some(_) => Err(Failure::Settled { path: path.to_owned(), what: "genesis data" }),
+        None => pack_of(kernel::MODULE, genesis, terms),
+    };
+    if programs::is_text(path) {
+        return of_the_kernel(&programs::genesis_of_text(path)?);
+    }
     let bytes = read_file(path)?;
     if pack::is_pack(&bytes) {
         terms.refuse_for(path)?;
         return Ok(bytes);
     }
-    if let Some(genesis) = programs::genesis(path, &bytes)? {
-        if terms.genesis.is_some() {
-            return Err(Failure::Settled { path: path.to_owned(), what: "genesis data" });
-        }
-        return pack_of(kernel::MODULE, &genesis, terms);
+    if let Some(genesis) = programs::genesis_of_plan(path, &bytes) {
+        return of_the_kernel(&genesis);
     }
     program_pack(&module(path, bytes)?, terms)
 }

@@ -70,7 +70,7 @@ impl Past {
     ) -> Result<Self, ReplayError> {
         let objects = Arc::new(Overlay { base: objects, made: Mutex::default() });
         let restore = |root: &Id| {
-            let objects = SharedObjects::clone(&(Arc::clone(&objects) as SharedObjects));
+            let objects: SharedObjects = Arc::clone(&objects) as SharedObjects;
             Body::restore(settings, Mode::Replay, objects, root, OnLost::clone(lost)).map_err(ReplayError::Body)
         };
         let checkpoint = branch.checkpoint;
@@ -116,7 +116,7 @@ impl Past {
         self.step_loop.end()
     }
 
-    /// What interrupts steps, to be ticked while one is asked.
+    /// Its body, whose engine has to be ticked while it is asked: that is what ends a step that goes on for too long.
     #[must_use]
     pub fn body(&self) -> &Body {
         self.step_loop.body()

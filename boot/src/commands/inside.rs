@@ -3,7 +3,7 @@
 //! What is typed reaches the machine as a message of its owner, and is in its log. What is only looked at is asked of a copy in memory and is not,
 //! unless this very process runs the machine.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,15 +13,13 @@ use seed::cbor::{CborError, Reader};
 use vm::step_loop::AskerNews;
 
 use super::past;
+use super::prompt::{self, Answers, SHOWN_DEPTH, Teller};
 use super::repl::Line;
 use super::send::refused;
-use super::typed::{COMMAND, Next, Typed};
 use crate::programs::Program;
-use crate::report::{FAILED, Failure, Paint};
-use crate::terminal::{self, say};
+use crate::report::Failure;
+use crate::terminal::say;
 
-/// How deep a prompt looks into a value, until it is told otherwise.
-const SHOWN_DEPTH: usize = 12;
 const HELP: &str = "\
 a form is evaluated in the machine when its brackets are closed; (def name value) defines there
 self           what the machine is now; a name that is a key of its table means the entry
@@ -41,113 +39,70 @@ struct Inside<'a, 'b> {
     machine: &'a Path,
     depth: usize,
     names: Vec<String>,
-    is_asked: bool,
-    paint: Paint,
-    has_failed: bool,
 }
 
 pub(super) fn talk(line: &mut Line<'_>, machine: &Path) -> Result<ExitCode, Failure> {
-    let is_asked = io::stdin().is_terminal() && terminal::is_watched();
-    let mut typed = if is_asked { Typed::terminal() } else { Typed::lines() };
-    let (depth, names, paint) = (SHOWN_DEPTH, Vec::new(), Paint::of(&io::stderr()));
-    let mut inside = Inside { line, machine, depth, names, is_asked, paint, has_failed: false };
-    if is_asked {
-        inside.names = inside.ask_names()?;
+    let mut teller = Teller::new();
+    let mut inside = Inside { line, machine, depth: SHOWN_DEPTH, names: Vec::new() };
+    if teller.is_asked {
+        inside.names = inside.ask_names(&mut teller)?;
         say(&format!("in {}: {}; :help helps, ^D leaves", machine.display(), inside.line.what_is_kept()));
     }
-    let mut text = String::new();
-    loop {
-        let next = typed.next("> ", || inside.words());
-        let next = next.map_err(|source| Failure::Read { path: "standard input".into(), source })?;
-        let is_end = matches!(next, Next::End);
-        match next {
-            Next::Text(line) => {
-                text.push_str(&line);
-                text.push('\n');
-            }
-            Next::Nothing => text.clear(),
-            Next::End => {}
-        }
-        if text.trim().is_empty() || inside.answer(&text, is_end)? {
-            text.clear();
-        }
-        if is_end {
-            return Ok(if inside.has_failed && !is_asked { ExitCode::from(FAILED) } else { ExitCode::SUCCESS });
-        }
-    }
+    prompt::run(&mut inside, teller)
 }
 
-impl Inside<'_, '_> {
-    /// What a word can be completed with.
-    fn words(&self) -> Vec<String> {
-        let others = lang::compile::KEYWORDS.into_iter().chain(COMMANDS).map(str::to_owned);
-        self.names.iter().cloned().chain(others).collect()
+impl Answers for Inside<'_, '_> {
+    fn names(&self) -> Vec<String> {
+        self.names.clone()
     }
 
-    /// Answers what was typed. False if it may go on.
-    fn answer(&mut self, typed: &str, is_end: bool) -> Result<bool, Failure> {
-        if let Some(command) = typed.trim().strip_prefix(COMMAND) {
-            let (word, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
-            self.obey(word, rest.trim())?;
-            return Ok(true);
-        }
+    fn commands(&self) -> &'static [&'static str] {
+        &COMMANDS
+    }
+
+    fn answer(&mut self, typed: &str, is_end: bool, teller: &mut Teller) -> Result<bool, Failure> {
         // What is no text of the language is told here, and does not reach the machine.
         match read(typed) {
-            Ok(_) => {}
-            Err(error) if error.problem.is_incomplete() && !is_end => return Ok(false),
-            Err(error) => {
-                self.fail(error.render("typed", typed).trim_end());
-                return Ok(true);
+            Ok(_) => {
+                self.evaluate(&Command::Eval { text: typed.to_owned(), width: WIDTH, depth: self.depth }, teller)?
             }
+            Err(error) if error.problem.is_incomplete() && !is_end => return Ok(false),
+            Err(error) => teller.fail(&error.render("typed", typed)),
         }
-        self.evaluate(&Command::Eval { text: typed.to_owned(), width: WIDTH, depth: self.depth })?;
         Ok(true)
     }
 
-    fn obey(&mut self, word: &str, rest: &str) -> Result<(), Failure> {
+    fn obey(&mut self, word: &str, rest: &str, teller: &mut Teller) -> Result<(), Failure> {
         match (word, rest) {
-            ("source", name) if !name.is_empty() => self.look(&Command::Source { name: name.to_owned() }),
-            ("self", "") => self.look(&Command::State { width: WIDTH, depth: self.depth }),
+            ("source", name) if !name.is_empty() => self.look(&Command::Source { name: name.to_owned() }, teller)?,
+            ("self", "") => self.look(&Command::State { width: WIDTH, depth: self.depth }, teller)?,
             ("jobs", "") => {
-                let Some(answer) = self.ask(&Command::Jobs)? else { return Ok(()) };
+                let Some(answer) = self.ask(&Command::Jobs, teller)? else { return Ok(()) };
                 let jobs = jobs(&answer).map_err(|_| self.no_kernel())?;
                 if jobs.is_empty() {
                     say("nothing is under way");
                 }
-                jobs.iter().try_for_each(|job| writeln!(io::stdout(), "{job}")).map_err(Failure::from)
+                jobs.iter().try_for_each(|job| writeln!(io::stdout(), "{job}"))?;
             }
             ("load", file) if !file.is_empty() => match Program::read(Path::new(file)) {
-                Ok(program) => self.evaluate(&Command::Load { files: program.files }),
-                Err(failure) => {
-                    self.fail(&failure.to_string());
-                    Ok(())
-                }
+                Ok(program) => self.evaluate(&Command::Load { files: program.files }, teller)?,
+                Err(failure) => teller.fail(&failure.to_string()),
             },
-            ("depth", number) => {
-                match number.parse() {
-                    Ok(depth) if depth > 0 => self.depth = depth,
-                    _ => self.complain(&format!("how deep? :depth {SHOWN_DEPTH} is as at first")),
-                }
-                Ok(())
-            }
-            ("help", "") => {
-                say(HELP);
-                Ok(())
-            }
-            _ => {
-                let more = if rest.is_empty() { "" } else { " .." };
-                self.complain(&format!("there is no :{word}{more}; :help says what there is"));
-                Ok(())
-            }
+            ("depth", number) => self.depth = teller.depth(number).unwrap_or(self.depth),
+            ("help", "") => say(HELP),
+            _ => teller.unknown(word, rest),
         }
+        Ok(())
     }
+}
 
+impl Inside<'_, '_> {
     /// Has the machine run something, and shows what came of it.
-    fn evaluate(&mut self, command: &Command) -> Result<(), Failure> {
+    fn evaluate(&mut self, command: &Command, teller: &mut Teller) -> Result<(), Failure> {
         let answer = match self.line.say(command.encode())?.pop() {
             Some(AskerNews::Answer { payload, .. }) => payload,
             Some(AskerNews::Refused { code, text }) => {
-                self.fail(&refused(code, &text).to_string());
+                teller.fail(&refused(code, &text).to_string());
                 return Ok(());
             }
             _ => return Err(self.no_kernel()),
@@ -157,25 +112,25 @@ impl Inside<'_, '_> {
                 let mut out = io::stdout().lock();
                 values.iter().try_for_each(|value| writeln!(out, "{}", value.trim_end()))?;
                 out.flush()?;
-                if self.is_asked && !defined.is_empty() {
+                if teller.is_asked && !defined.is_empty() {
                     say(&format!("defined in the machine: {}", defined.join(", ")));
                 }
                 self.names.extend(defined);
             }
-            Err(why) => self.fail(why.trim_end()),
+            Err(why) => teller.fail(&why),
         }
         Ok(())
     }
 
-    fn look(&mut self, command: &Command) -> Result<(), Failure> {
-        let Some(answer) = self.ask(command)? else { return Ok(()) };
+    fn look(&mut self, command: &Command, teller: &mut Teller) -> Result<(), Failure> {
+        let Some(answer) = self.ask(command, teller)? else { return Ok(()) };
         let text = Reader::new(&answer).text().map_err(|_| self.no_kernel())?.to_owned();
         writeln!(io::stdout(), "{}", text.trim_end())?;
         Ok(())
     }
 
     /// Asks for something that changes nothing. If there is no answer, that is told.
-    fn ask(&mut self, command: &Command) -> Result<Option<Vec<u8>>, Failure> {
+    fn ask(&mut self, command: &Command, teller: &mut Teller) -> Result<Option<Vec<u8>>, Failure> {
         let failed = |source| Failure::Ask { path: self.machine.to_owned(), source };
         let answer = match self.line {
             Line::Past(past) => past.query(command.encode()).map_err(failed)?,
@@ -183,7 +138,7 @@ impl Inside<'_, '_> {
                 return match self.line.say(command.encode())?.pop() {
                     Some(AskerNews::Answer { payload, .. }) => Ok(Some(payload)),
                     Some(AskerNews::Refused { text, .. }) => {
-                        self.fail(&text);
+                        teller.fail(&text);
                         Ok(None)
                     }
                     _ => Err(self.no_kernel()),
@@ -194,29 +149,20 @@ impl Inside<'_, '_> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
             Err((_, why)) => {
-                self.fail(&why);
+                teller.fail(&why);
                 Ok(None)
             }
         }
     }
 
-    fn ask_names(&mut self) -> Result<Vec<String>, Failure> {
-        let Some(answer) = self.ask(&Command::Names)? else { return Ok(Vec::new()) };
+    fn ask_names(&mut self, teller: &mut Teller) -> Result<Vec<String>, Failure> {
+        let Some(answer) = self.ask(&Command::Names, teller)? else { return Ok(Vec::new()) };
         let names = || {
             let mut reader = Reader::new(&answer);
             let count = reader.array()?;
             (0..count).map(|_| Ok(reader.text()?.to_owned())).collect::<Result<_, CborError>>()
         };
         names().map_err(|_| self.no_kernel())
-    }
-
-    fn complain(&self, words: &str) {
-        say(&format!("{} {words}", self.paint.error("error:")));
-    }
-
-    fn fail(&mut self, words: &str) {
-        self.has_failed = true;
-        self.complain(words);
     }
 
     fn no_kernel(&self) -> Failure {

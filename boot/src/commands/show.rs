@@ -131,7 +131,7 @@ fn show_file(path: &Path) -> Result<(String, Json), Failure> {
     if pack::is_pack(&bytes) {
         return show_pack(path, &format!("seed {}", path.display()), &bytes);
     }
-    if let Some(value) = programs::plan(path)? {
+    if let Some(value) = programs::plan(path, &bytes) {
         let text = show(&value, &Names::default(), WIDTH);
         return Ok((text.clone(), json!({ "v": shown::JSON_VERSION, "text": text })));
     }

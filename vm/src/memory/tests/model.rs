@@ -71,6 +71,10 @@ impl Model {
     }
 
     fn write(&mut self, start: usize, bytes: &[u8]) {
+        // Nothing is written, not even the page it would be in.
+        if bytes.is_empty() {
+            return;
+        }
         let end = start + bytes.len();
         self.bytes[start..end].copy_from_slice(bytes);
         self.written.extend((start / PAGE_BYTES..end.div_ceil(PAGE_BYTES)).map(|page| u32::try_from(page).unwrap()));
