@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use seed::cbor::{self, CborError};
 use seed::object::Link;
-use seed::record::Batch;
+use seed::record::{Batch, Sealed};
 use seed::{Domain, Id, LoadError, Seq};
 use thiserror::Error;
 
@@ -40,7 +40,7 @@ pub struct Journal {
 #[derive(Debug, Clone)]
 pub struct Commit {
     /// The batch.
-    pub batch: Batch,
+    pub batch: Sealed,
     /// For a checkpoint: every object that the batch's root needs and no earlier checkpoint holds.
     pub checkpoint: Option<Vec<(Link, Vec<u8>)>>,
 }
@@ -204,9 +204,7 @@ impl Journal {
     /// If the batch does not follow, or the store fails; then nothing more can be appended until the store is opened again.
     pub fn append(&mut self, commit: &Commit) -> Result<&Branch, AppendError> {
         let batch = &commit.batch;
-        let encoding = batch.encode();
-        let id = Id::of(Domain::Object, &encoding);
-        let next = Branch::after(self.branch.as_ref(), batch, id, commit.checkpoint.is_some())
+        let next = Branch::after(self.branch.as_ref(), batch, batch.id(), commit.checkpoint.is_some())
             .map_err(|source| AppendError::Conflict { name: self.name.clone(), seq: batch.first, source })?;
         let mut writes = Writes::new();
         if self.branch.is_none() {
@@ -215,7 +213,7 @@ impl Journal {
         for ((domain, id), bytes) in commit.checkpoint.iter().flatten() {
             self.framer.put(&mut writes, *domain, id, bytes);
         }
-        writes.put(Table::Log, log_key(next.number, batch.first), self.framer.frame(Domain::Object, &encoding));
+        writes.put(Table::Log, log_key(next.number, batch.first), self.framer.frame(Domain::Object, batch.encoding()));
         writes.put(Table::Branches, self.name.clone().into_bytes(), next.encode());
         match self.store.commit(&writes) {
             Ok(()) => {}

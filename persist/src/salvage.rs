@@ -214,7 +214,7 @@ impl Salvage {
 
     /// Adds a batch that nothing holds, and whose id is known to be right.
     fn add_guessed(&mut self, batch: Batch) {
-        let id = Id::of(Domain::Object, &batch.encode());
+        let id = batch.id();
         let at = BatchAt::of(&(batch.clone(), id), Place::new(0, self.guessed.len() as u64), Form::Guess);
         self.guessed.push(batch);
         self.batches.push(at);
@@ -297,7 +297,7 @@ impl Salvage {
         match at.form {
             Form::Guess => {
                 let batch = self.guessed.get(usize::try_from(at.place.at()).ok()?)?;
-                return Some((batch.clone(), Id::of(Domain::Object, &batch.encode())));
+                return Some((batch.clone(), batch.id()));
             }
             Form::Run => drop(prove(&self.run(at.place)?)),
             Form::Node => {

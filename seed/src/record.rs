@@ -14,6 +14,8 @@
 //! is the machine's root after the batch; `previous` is the id of the batch before, empty in the first. Times and costs are nanoseconds; cost is CPU time, kept
 //! for budgets and people, never compared. `input` is encoded as docs/abi.md says; `key` is empty or the sender's.
 
+use std::ops::Deref;
+
 use crate::cbor::{CborError, Fault, Reader, Writer};
 use crate::image::{Grant, check_next_port, read_grants, write_grants};
 use crate::{Domain, EffectId, Id, Nanos, PortId, Seq};
@@ -235,6 +237,36 @@ impl Epoch {
     }
 }
 
+/// A batch that will not change, with its encoding and its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    batch: Batch,
+    encoding: Vec<u8>,
+    id: Id,
+}
+
+impl Sealed {
+    /// Its encoding.
+    #[must_use]
+    pub fn encoding(&self) -> &[u8] {
+        &self.encoding
+    }
+
+    /// Its id in the chain.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        self.id
+    }
+}
+
+impl Deref for Sealed {
+    type Target = Batch;
+
+    fn deref(&self) -> &Batch {
+        &self.batch
+    }
+}
+
 impl Batch {
     /// The seq after its last record.
     #[must_use]
@@ -248,7 +280,20 @@ impl Batch {
         self.records.iter().fold(Nanos(0), |sum, record| sum.plus(record.cost()))
     }
 
-    /// Its encoding; its id in the chain is [`Id::of`] this in [`Domain::Object`].
+    /// Its id in the chain.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        Id::of(Domain::Object, &self.encode())
+    }
+
+    /// Encodes it, once, for its id and for the log.
+    #[must_use]
+    pub fn seal(self) -> Sealed {
+        let encoding = self.encode();
+        Sealed { id: Id::of(Domain::Object, &encoding), encoding, batch: self }
+    }
+
+    /// Its encoding.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(192);

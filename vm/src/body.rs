@@ -5,16 +5,16 @@
 //! waits for the disk.
 
 mod become_program;
+mod captured;
 mod replay;
 mod restore;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use seed::image::{Image, Memory, State, Table};
 use seed::message::{Input, Output};
 use seed::object::{Link, Objects, decode_blob, encode_blob, load_blob};
-use seed::page::{self, PAGE_BYTES, Page};
+use seed::page;
 use seed::tree::PageTree;
 use seed::{Domain, EffectId, Id, LoadError, PageIndex};
 use thiserror::Error;
@@ -26,6 +26,7 @@ use crate::guest::{Fault, Guest, HostFault, RestoreError};
 use crate::ledger::{Ledger, Release, Terms, Violation};
 use crate::memory::PagerError;
 use become_program::Unfit;
+use captured::Captured;
 pub use replay::{Difference, Divergence};
 pub use restore::EAGER_PAGES_MAX;
 
@@ -54,14 +55,6 @@ pub struct Body {
     /// Blobs of tables and programs that no checkpoint holds.
     blobs: Vec<(Link, Vec<u8>)>,
     blobs_in_flight: Vec<(Link, Vec<u8>)>,
-}
-
-/// Pages captured since the last durable checkpoint, by memory and index; those that became zero among them.
-#[derive(Default)]
-struct Captured {
-    fresh: HashMap<(usize, PageIndex), Page>,
-    /// Part of a checkpoint that may not be durable yet.
-    in_flight: HashMap<(usize, PageIndex), Page>,
 }
 
 /// A body cannot go on.
@@ -200,7 +193,7 @@ impl Body {
     /// Bytes of pages held in memory until a checkpoint holds them.
     #[must_use]
     pub fn captured_bytes(&self) -> u64 {
-        (self.captured.fresh.len() * PAGE_BYTES) as u64
+        self.captured.fresh_bytes()
     }
 
     /// How dirty pages are found.
@@ -289,7 +282,7 @@ impl Body {
             None => None,
             Some(guest) => {
                 let mut memories = Vec::with_capacity(guest.memories().len());
-                let mut dirty = Vec::new();
+                let (mut dirty, mut bytes) = (Vec::new(), page::ZERO);
                 for (position, memory) in guest.memories().iter().enumerate() {
                     let pages = u64::from(memory.page_count());
                     if self.trees.len() == position {
@@ -299,7 +292,6 @@ impl Body {
                     tree.grow(pages);
                     memory.collect_dirty(&mut dirty).map_err(HostFault::from)?;
                     for index in dirty.drain(..).map(PageIndex) {
-                        let mut bytes = page::ZERO;
                         memory.copy_page(index.0, &mut bytes);
                         let id = page::id(&bytes);
                         let known = tree.get(index, self.objects.as_ref())?;
@@ -307,7 +299,7 @@ impl Body {
                             continue;
                         }
                         tree.set(index, id, self.objects.as_ref())?;
-                        self.captured.fresh.insert((position, index), Arc::new(bytes));
+                        self.captured.take(position, index, &bytes);
                     }
                     memories.push(Memory { pages: tree.pages(), root: tree.root() });
                 }
@@ -344,8 +336,7 @@ impl Body {
         for (position, tree) in self.trees.iter_mut().enumerate() {
             objects.extend(tree.take_unsaved().into_iter().map(|(id, bytes)| ((Domain::Node, id), bytes)));
             let is_left_out = |page: PageIndex| is_planted(Bug::StaleCheckpoint) && page.0 % 2 == 1;
-            let of_tree = |memory, page| memory == position && !is_left_out(page);
-            let pages = self.captured.fresh.iter().filter(|((memory, page), _)| of_tree(*memory, *page));
+            let pages = self.captured.fresh_of(position).filter(|(index, _)| !is_left_out(*index));
             objects.extend(
                 pages.filter_map(|(_, page)| Some(((Domain::Page, page::id(page)?), page.as_slice().to_vec()))),
             );
@@ -353,14 +344,14 @@ impl Body {
         objects.extend(self.ledger.take_unsaved());
         let image = self.image.encode();
         objects.push(((Domain::Object, Id::of(Domain::Object, &image)), image));
-        self.captured.in_flight.extend(self.captured.fresh.drain());
+        self.captured.checkpoint();
         self.in_flight = self.image.processes[0].state.as_ref().map_or_else(Vec::new, |state| state.memories.clone());
         objects
     }
 
     /// The last checkpoint is durable.
     pub fn checkpointed(&mut self) {
-        self.captured.in_flight.clear();
+        self.captured.checkpointed();
         self.blobs_in_flight.clear();
         self.durable = std::mem::take(&mut self.in_flight);
         self.ledger.checkpointed();

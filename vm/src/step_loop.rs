@@ -386,10 +386,10 @@ impl StepLoop {
             outputs: hash.finish(),
             root,
             previous: self.position.batch,
-        };
-        let id = Id::of(seed::Domain::Object, &batch.encode());
+        }
+        .seal();
         self.position.end = batch.end();
-        self.position.batch = Some(id);
+        self.position.batch = Some(batch.id());
         self.position.cost_since_checkpoint = if is_checkpoint { Nanos(0) } else { cost };
         self.position.records_since_checkpoint = if is_checkpoint { 0 } else { records };
         if is_planted(Bug::ReleasedBeforeCommitted) {

@@ -308,7 +308,8 @@ fn begin_log(new: &mut NewMachine, survey: &Survey, start: Boundary) -> Result<(
         outputs: OutputsHash::default().finish(),
         root: start.root,
         previous: None,
-    };
+    }
+    .seal();
     let commit = Commit { batch, checkpoint: Some(Vec::new()) };
     new.append(&commit).map_err(|error| Failure::Run(RunError::Commit(error)))?;
     Ok(())

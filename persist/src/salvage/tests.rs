@@ -58,8 +58,8 @@ fn sample(folder: &Path) -> Vec<Link> {
     let mut journal = Journal::open(store).unwrap();
     let (mut links, mut previous, mut state) = (Vec::new(), None, 1);
     for first in 0..BATCHES {
-        let batch = batch(first, previous);
-        previous = Some(Id::of(Domain::Object, &batch.encode()));
+        let batch = batch(first, previous).seal();
+        previous = Some(batch.id());
         let objects = [
             (Domain::Page, noise(&mut state, PAGE_BYTES)),
             (Domain::Object, encode_blob(&noise(&mut state, 30))),

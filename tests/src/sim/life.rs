@@ -239,7 +239,7 @@ impl Life<'_> {
                 Err(Failure::new("what was durable stays", "a commit that was done is gone"))
             }
             ([(batch, id)], Some((job, None | Some(true)))) => {
-                ensure(*batch == job.commit.batch, "only commits reach the log", || format!("seq {}", batch.first))?;
+                ensure(*batch == *job.commit.batch, "only commits reach the log", || format!("seq {}", batch.first))?;
                 self.checker.ingest(batch, *id, job.commit.checkpoint.is_some())
             }
             _ => Err(Failure::new("only commits reach the log", "a batch that nobody committed")),

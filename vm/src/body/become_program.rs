@@ -68,7 +68,7 @@ impl Body {
         self.trees.clear();
         self.tables.clear();
         self.durable.clear();
-        self.captured.fresh.clear();
+        self.captured.forget_fresh();
         self.blobs = next.blobs;
         self.handover = Some(handover);
     }

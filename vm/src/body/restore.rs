@@ -1,6 +1,6 @@
 //! A guest brought to the state of a boundary: small memories whole, large ones page by page as they are touched.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use seed::image::{Memory, State, Table};
@@ -54,8 +54,7 @@ impl Body {
     /// Brings in the pages of a memory as of the last boundary: the last durable checkpoint, and over it what was captured since.
     fn pager(&self, memory: usize) -> TreePager {
         let known = self.durable.get(memory).copied().unwrap_or(Memory { pages: 0, root: None });
-        let captured = self.captured.in_flight.iter().chain(&self.captured.fresh);
-        let over = captured.filter(|((of, _), _)| *of == memory).map(|((_, index), page)| (*index, Arc::clone(page)));
+        let over = self.captured.all_of(memory).map(|(index, page)| (index, Arc::clone(page)));
         TreePager {
             tree: PageTree::stored(known.pages, known.root),
             over: over.collect(),
@@ -70,8 +69,7 @@ impl Body {
             None => None,
         };
         let Some(id) = id else { return Ok(page::ZERO) };
-        let captured = &self.captured;
-        if let Some(page) = captured.fresh.get(&(memory, index)).or_else(|| captured.in_flight.get(&(memory, index))) {
+        if let Some(page) = self.captured.get(memory, index) {
             return Ok(**page);
         }
         load_page(self.objects.as_ref(), &id)
@@ -89,7 +87,7 @@ impl Body {
 /// Brings pages of a recorded root in as they are touched.
 struct TreePager {
     tree: PageTree,
-    over: HashMap<PageIndex, Page>,
+    over: BTreeMap<PageIndex, Page>,
     objects: SharedObjects,
 }
 

@@ -361,7 +361,8 @@ fn divergence_is_reported() {
             }
         }
         batch.previous = previous;
-        previous = Some(Id::of(Domain::Object, &batch.encode()));
+        let batch = batch.seal();
+        previous = Some(batch.id());
         journal.append(&Commit { batch, checkpoint: Some(Vec::new()) }).unwrap();
     }
     let objects: SharedObjects = Arc::new(journal.objects());

@@ -1,7 +1,7 @@
 //! Which batches are believed that no id leads to, because what would lead to them is lost.
 
 use seed::record::{Batch, OutputsHash, Record};
-use seed::{Domain, Id, Seq};
+use seed::{Id, Seq};
 
 use crate::salvage::{BatchAt, Salvage, start_of};
 
@@ -66,7 +66,7 @@ impl Salvage {
                         root: branch.root,
                         previous: Some(previous),
                     };
-                    if Id::of(Domain::Object, &batch.encode()) == branch.batch {
+                    if batch.id() == branch.batch {
                         guessed.push(batch);
                     }
                 }

@@ -121,10 +121,9 @@ impl Life<'_> {
             Ok(true) => {
                 let Some(job) = &host.job else { return Ok(()) };
                 let (batch, is_checkpoint) = (job.commit.batch.clone(), job.commit.checkpoint.is_some());
-                let id = Id::of(Domain::Object, &batch.encode());
                 self.note(|| format!("durable up to seq {}", batch.end()));
                 self.checker.coverage.hit("commit at end: done");
-                return self.checker.ingest(&batch, id, is_checkpoint);
+                return self.checker.ingest(&batch, batch.id(), is_checkpoint);
             }
             Err(error) => error,
         };
