@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use persist::journal::Journal;
-use persist::store::Store;
-use persist::store::Writes;
 use persist::store::model::ModelDisk;
+use persist::store::{CommitError, Entry, Reader, Store, StoreError, Table, Usage, Visit, Writes};
 use seed::image::{Grant, INTERFACE, Limits, Program};
 use seed::object::encode_blob;
 use seed::record::Epoch;
@@ -149,6 +148,18 @@ impl Lone {
         self.life = Some((journal, machine));
     }
 
+    /// From now on commits are prepared, encoded and compressed like any, and then forgotten: for more of them than a disk in memory holds. It cannot
+    /// be killed any more.
+    ///
+    /// # Panics
+    /// If it has not booted.
+    pub fn forget_commits(&mut self) {
+        let journal = Journal::open(Arc::new(Forgetful(self.disk.open()))).expect("the disk can be read");
+        let (old, _) = self.life.as_mut().expect("it lives");
+        assert_eq!(journal.branch(), old.branch(), "all that was committed is there");
+        *old = journal;
+    }
+
     /// Kills it, and starts it again from what was durable. Whoever waited for an answer waits in vain.
     pub fn kill(&mut self) {
         self.life = None;
@@ -163,9 +174,17 @@ impl Lone {
 
     /// Sends a payload to its owner's port. Returns the number under which there will be news.
     pub fn post(&mut self, payload: &[u8]) -> u64 {
+        self.post_with_key(payload, (self.asked + 1).to_be_bytes().repeat(2))
+    }
+
+    /// Sends a payload whose outcome the machine is not to remember.
+    pub fn post_without_key(&mut self, payload: &[u8]) -> u64 {
+        self.post_with_key(payload, Vec::new())
+    }
+
+    fn post_with_key(&mut self, payload: &[u8], key: Vec<u8>) -> u64 {
         self.asked += 1;
         let (asker, payload) = (Some(Asker(self.asked)), payload.to_vec());
-        let key = self.asked.to_be_bytes().repeat(2);
         self.machine().arrive(Arrival::Message { port: PortId::OWNER, from: vec![], payload, asker, key });
         self.asked
     }
@@ -252,6 +271,41 @@ impl Lone {
     pub fn root(&self) -> Option<Id> {
         let (journal, _) = self.life.as_ref()?;
         journal.branch().map(|branch| branch.root)
+    }
+}
+
+/// A store that takes commits and keeps nothing of them.
+struct Forgetful<S>(S);
+
+impl<S: Store> Reader for Forgetful<S> {
+    fn get_with(&self, table: Table, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError> {
+        self.0.get_with(table, key, visit)
+    }
+
+    fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        self.0.at_or_before(table, key)
+    }
+
+    fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.0.scan(table, from, visit)
+    }
+}
+
+impl<S: Store> Store for Forgetful<S> {
+    fn commit(&self, _: &Writes) -> Result<(), CommitError> {
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Reader + Send>, StoreError> {
+        self.0.snapshot()
+    }
+
+    fn copy_to(&self, folder: &Path) -> Result<(), StoreError> {
+        self.0.copy_to(folder)
+    }
+
+    fn usage(&self) -> Result<Usage, StoreError> {
+        self.0.usage()
     }
 }
 
