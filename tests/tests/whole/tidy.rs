@@ -147,6 +147,14 @@ fn nothing_is_left_unfinished_or_switched_off() {
 }
 
 #[test]
+fn no_merge_is_half_done() {
+    let marks = ["<", ">"].map(|mark| mark.repeat(7) + " ");
+    let is_half_done = |text: &str| text.lines().any(|line| marks.iter().any(|mark| line.starts_with(mark)));
+    let found = tracked().into_iter().filter(|(_, text)| is_half_done(text)).map(|(name, _)| name).collect();
+    assert_none(found, "marks of a merge");
+}
+
+#[test]
 fn no_path_of_a_machine_is_in_the_repository() {
     let paths = ["/wo".to_owned() + "rk/", "/ro".to_owned() + "ot/", "/ho".to_owned() + "me/"];
     let mut found = Vec::new();
