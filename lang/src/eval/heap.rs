@@ -37,6 +37,8 @@ pub(super) struct Heap {
     remembered: Vec<u64>,
     blocks: Blocks,
     marking: Marking,
+    /// Work that comparing was, and that nobody has counted as steps yet: parts, and eights of words.
+    pub(super) compared: u64,
     /// How many words old blocks may take.
     limit: usize,
     /// Collect as often as possible: for tests.
@@ -52,9 +54,8 @@ impl Heap {
         let mut mem: Vec<u64> = Vec::new();
         // Reserved at once, so that nothing is ever copied to grow. What is not used is not touched. What is taken in between two
         // evaluations may go over the limit: the next one finds that out.
-        let over = limit / OVER_PARTS;
-        mem.try_reserve_exact(limit.saturating_add(over).saturating_add(nursery).saturating_add(2 * PAGE))
-            .map_err(|_| Limit::Host)?;
+        let most = limit.saturating_add(limit / OVER_PARTS);
+        mem.try_reserve_exact(most.saturating_add(nursery).saturating_add(2 * PAGE)).map_err(|_| Limit::Host)?;
         // Where a page of the host starts, so that a block is one page.
         let lead = mem.as_ptr().addr().wrapping_neg() % (PAGE * 8) / 8;
         let start = if lead == 0 { PAGE } else { lead };
@@ -67,8 +68,9 @@ impl Heap {
             end,
             start,
             remembered: Vec::new(),
-            blocks: Blocks::new(end),
+            blocks: Blocks::new(end, most / BLOCK)?,
             marking: Marking::default(),
+            compared: 0,
             limit,
             stress,
             minors: 0,
@@ -108,6 +110,10 @@ impl Heap {
     #[cold]
     fn alloc_old(&mut self, head: u64) -> usize {
         let index = self.place(len(head) + 1);
+        // The nursery might not be full for long while much larger things are made.
+        if self.is_over() {
+            self.soft = 0;
+        }
         self.mem[index] = head;
         // It may come to refer to the nursery. Until all its words are set, they must be values.
         self.mem[index + 1..=index + len(head)].fill(super::word::ZERO);
@@ -230,6 +236,11 @@ impl Heap {
     #[inline(always)]
     pub(super) fn is_over(&self) -> bool {
         self.blocks.taken * BLOCK > self.limit
+    }
+
+    /// Whether they take so much more that there might be no room for another number.
+    pub(super) fn is_far_over(&self) -> bool {
+        self.blocks.taken * BLOCK > self.limit.saturating_add(self.limit / (2 * OVER_PARTS))
     }
 
     /// Whether so many words more could be had, were everything else dead weight gone.

@@ -392,6 +392,11 @@ impl Machine {
         Ok(())
     }
 
+    /// Numbers are made between the places where what is dead can be collected. So many of them are too much at once.
+    fn within(&self) -> Result<(), Stop> {
+        if self.heap.is_far_over() { Err(Limit::Heap.into()) } else { Ok(()) }
+    }
+
     /// How many words of the frame at `fp` are in use, in the state there is.
     fn frame_words(&self) -> usize {
         match self.state {

@@ -7,6 +7,9 @@ use super::heap::Heap;
 use super::tree;
 use super::word::{Kind, is_imm, len};
 
+/// Words of numbers and bytes that are as much work as a part.
+const WORDS_PER_PART: u64 = 8;
+
 /// From so many comparisons on, pairs that were met are remembered: values that share parts would take forever otherwise.
 const PATIENCE: usize = 4096;
 
@@ -20,39 +23,46 @@ fn rank(kind: Option<u8>, count: usize) -> u8 {
     }
 }
 
-fn nats(heap: &Heap, a: u64, b: u64) -> Ordering {
+/// The order of numbers and bytes of one length, the last words first.
+fn words(heap: &mut Heap, a: u64, b: u64, first: usize) -> Ordering {
+    let (x, y) = (&heap.fields(a)[first..], &heap.fields(b)[first..]);
+    let same = x.iter().rev().zip(y.iter().rev()).take_while(|(x, y)| x == y).count();
+    let order = if same == x.len() { Ordering::Equal } else { x[x.len() - 1 - same].cmp(&y[x.len() - 1 - same]) };
+    heap.compared += same as u64 / WORDS_PER_PART;
+    order
+}
+
+fn nats(heap: &mut Heap, a: u64, b: u64) -> Ordering {
     match (is_imm(a), is_imm(b)) {
         (true, true) => a.cmp(&b),
         (true, false) => Ordering::Less,
         (false, true) => Ordering::Greater,
         (false, false) => {
-            let (a, b) = (heap.fields(a), heap.fields(b));
-            a.len().cmp(&b.len()).then_with(|| a.iter().rev().cmp(b.iter().rev()))
+            let (x, y) = (len(heap.head(a)), len(heap.head(b)));
+            x.cmp(&y).then_with(|| words(heap, a, b, 0))
         }
     }
 }
 
-/// The order of two normal values.
+/// The order of two normal values. What was looked at is noted in the heap.
 #[inline]
 pub(super) fn compare(heap: &mut Heap, a: u64, b: u64) -> Ordering {
     if is_imm(a) && is_imm(b) {
         return a.cmp(&b);
     }
-    compare_parts(heap, a, b, false).0
+    let (order, parts) = compare_parts(heap, a, b, false);
+    heap.compared += parts as u64;
+    order
 }
 
-/// Whether two normal values are the same, and how many parts were looked at.
-pub(super) fn equal(heap: &mut Heap, a: u64, b: u64) -> (bool, usize) {
-    let (order, cost) = compare_parts(heap, a, b, true);
-    (order.is_eq(), cost)
+/// Whether two normal values are the same. What was looked at is noted in the heap.
+pub(super) fn equal(heap: &mut Heap, a: u64, b: u64) -> bool {
+    let (order, parts) = compare_parts(heap, a, b, true);
+    heap.compared += parts as u64;
+    order.is_eq()
 }
 
-/// The order, and how many parts were looked at.
-pub(super) fn compare_counted(heap: &mut Heap, a: u64, b: u64) -> (Ordering, usize) {
-    compare_parts(heap, a, b, false)
-}
-
-/// Returns at the first difference: whatever has been met was equal. Only whether there is one matters if `same`.
+/// The order, and how many parts were looked at. Returns at the first difference: whatever has been met was equal. Only whether there is one matters if `same`.
 fn compare_parts(heap: &mut Heap, a: u64, b: u64, same: bool) -> (Ordering, usize) {
     let mut left = vec![(a, b)];
     let mut met = HashSet::new();
@@ -87,8 +97,7 @@ fn compare_parts(heap: &mut Heap, a: u64, b: u64, same: bool) -> (Ordering, usiz
                 }
             }
             (Some(Kind::BAR), Some(Kind::BAR)) => {
-                let (a, b) = (heap.fields(a), heap.fields(b));
-                a[0].cmp(&b[0]).then_with(|| a[1..].iter().rev().cmp(b[1..].iter().rev()))
+                heap.field(a, 0).cmp(&heap.field(b, 0)).then_with(|| words(heap, a, b, 1))
             }
             (Some(Kind::SET), Some(Kind::SET)) => {
                 let (a, b) = (tree::keys(heap, heap.field(a, 0)), tree::keys(heap, heap.field(b, 0)));

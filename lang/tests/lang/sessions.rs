@@ -96,3 +96,51 @@ fn steps_one_after_another() {
     let many = format!("(do {} (give 1))", "(a <- (give 1)) ".repeat(300));
     assert_eq!(error(&many), "functions are nested too deeply here");
 }
+
+/// Large numbers do not go through the nursery: a loop over them took many times the heap's limit before anything was collected, and a machine that
+/// has no more memory than that ended for good.
+#[test]
+fn large_numbers_keep_to_the_limit_of_the_heap() {
+    let most = limits().heap_words + limits().heap_words / 16;
+    for made in ["(add k n)", "(law-body (bytes-weld b (nat-bytes n)))", "(bex (add 800000 n))"] {
+        let mut session = session(&[]);
+        let source = format!(
+            "(def (go n k b) (if n (seq {made} (go (dec n) k b)) 0)) (go 2000 (bex 800000) (nat-bytes (bex 800000)))"
+        );
+        assert_eq!(session.run(&source).unwrap().values, [Value::word(0)], "{made}");
+        let words = session.machine().usage().heap_words;
+        assert!(words <= most, "{made}: {words} words");
+    }
+    let error = session(&[]).run("(len (gen 1000 (fn (i) (let (k (bex (add 6400000 i))) (seq k k)))))");
+    assert!(error.is_ok(), "nothing of it is alive: {}", error.unwrap_err());
+    let error = session(&[]).run("(let (all (gen 1000 (fn (i) (bex (add 6400000 i))))) (force all (len all)))");
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("more memory"), "all of it is: {error}");
+}
+
+/// Work that counts as nothing makes a slice of a machine as long as it likes.
+#[test]
+fn comparing_counts_by_what_is_looked_at() {
+    let words = 100_000;
+    for (same, at_least) in [
+        ("(lth a b)", words / 64),
+        ("(eql a b)", words / 64),
+        ("(max a b)", words / 64),
+        ("(eql c d)", words / 64),
+        ("(starts-with c d)", words * 8 / 128),
+        ("(at a (insert b 1 {}))", words / 64),
+    ] {
+        let mut session = session(&[]);
+        let bits = words * 64;
+        let both = format!("(bex {bits}) (bex {bits}) (nat-bytes (bex {bits})) (nat-bytes (bex {bits}))");
+        let steps = |session: &mut Session, what: &str| {
+            let before = session.machine().usage().steps;
+            let source = format!("(def (go n a b c d) (if n (seq {what} (go (dec n) a b c d)) 0)) (go 50 {both})");
+            session.run(&source).unwrap();
+            session.machine().usage().steps - before
+        };
+        let idle = steps(&mut session, "n");
+        let busy = steps(&mut session, same);
+        assert!(busy - idle >= 50 * at_least, "{same}: {} steps", busy - idle);
+    }
+}

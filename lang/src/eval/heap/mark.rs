@@ -13,9 +13,10 @@ const CHUNK: usize = 512;
 const CHUNK_SHIFT: u32 = 40;
 /// A cycle begins when as many words were promoted as half of what was alive, but at least so many.
 const CYCLE_LEAST: usize = 128 << 10;
-/// Words to look at for each word promoted; at least, and at most, at each minor collection. What is more than that waits.
+/// Words to look at for each word promoted; at least, and at most, at each minor collection. What is more than that waits. The least is what may be
+/// done in an event that has little to do: what is alive lies anywhere, and its marks are in hundreds of pages then.
 const RATE: usize = 4;
-const SLICE_LEAST: usize = 64 << 10;
+const SLICE_LEAST: usize = 16 << 10;
 const SLICE_MOST: usize = 256 << 10;
 
 #[derive(Default)]

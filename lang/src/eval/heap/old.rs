@@ -3,7 +3,7 @@
 //! Invariant: a block that has objects can be walked from its first word, header by header, unless it is the open one.
 //! Invariant: while marking, only holes of the open block and blocks that were free are filled, and what is put there is marked.
 
-use super::Heap;
+use super::{Heap, Limit};
 use crate::eval::word::{Kind, header, kind, len};
 
 /// Words of a block.
@@ -51,21 +51,22 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    pub(super) fn new(first: usize) -> Self {
-        Self {
+    /// Of none so far, with room for so many: what grows by being copied writes all of it anew.
+    pub(super) fn new(first: usize, most: usize) -> Result<Self, Limit> {
+        Ok(Self {
             first,
-            state: Vec::new(),
-            cycle: Vec::new(),
-            live: Vec::new(),
-            marks: Vec::new(),
-            swept: Vec::new(),
-            free: Vec::new(),
+            state: room(most)?,
+            cycle: room(most)?,
+            live: room(most)?,
+            marks: room(most.saturating_mul(MARKS))?,
+            swept: room(most)?,
+            free: room(most)?,
             taken: 0,
             cursor: usize::MAX,
             large_cursor: 0,
             hole: (0, 0),
             holes: Vec::new(),
-        }
+        })
     }
 
     pub(super) fn of(&self, index: usize) -> usize {
@@ -87,6 +88,12 @@ impl Blocks {
         self.swept[block] = cycle;
         self.taken += 1;
     }
+}
+
+fn room<T>(count: usize) -> Result<Vec<T>, Limit> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(count).map_err(|_| Limit::Host)?;
+    Ok(list)
 }
 
 impl Heap {

@@ -53,8 +53,12 @@ pub(super) const JETS: &[Jet] = &[
             return Outcome::Crash(Crash::NUMBER);
         }
         let mut bytes = digits(heap, args[1]);
+        let cost = bytes.len().saturating_sub(size) as u64 / 128;
         bytes.resize(size, 0);
-        made(heap, &bytes)
+        match made(heap, &bytes) {
+            Outcome::Value(bar, more) => Outcome::Value(bar, cost + more),
+            other => other,
+        }
     }),
     Jet::new("bytes-row", &[Head], |heap, args| {
         let words = count(heap, args[0]);
@@ -73,7 +77,8 @@ pub(super) const JETS: &[Jet] = &[
     }),
     Jet::new("starts-with", &[Head, Head], |heap, args| {
         let wanted = bytes_of(heap, args[0]);
-        value(truth(is_bar(heap, args[0]) && range(heap, args[1], 0, wanted.len()) == wanted))
+        let is_so = is_bar(heap, args[0]) && range(heap, args[1], 0, wanted.len()) == wanted;
+        Outcome::Value(truth(is_so), wanted.len() as u64 / 128)
     }),
     Jet::new("bytes-find", &[Head, Head, Head], find).backwards(),
 ];

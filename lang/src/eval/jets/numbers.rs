@@ -10,11 +10,8 @@ use crate::eval::Crash;
 use crate::eval::code::Op;
 use crate::eval::heap::Heap;
 use crate::eval::number::{compute, verdict};
-use crate::eval::order::{compare, compare_counted, equal};
-use crate::eval::word::{ONE, ZERO};
-
-/// Parts compared that count as one step.
-const PARTS_PER_STEP: u64 = 8;
+use crate::eval::order::{compare, equal};
+use crate::eval::word::{ONE, ZERO, is_imm};
 
 pub(super) const JETS: &[Jet] = &[
     one("nat", Op::NAT, |heap, args| number(heap, Op::NAT, args)),
@@ -101,13 +98,14 @@ fn cast_order(heap: &mut Heap, op: u8, args: &[u64]) -> Outcome {
 
 fn bit(heap: &mut Heap, args: &[u64]) -> Outcome {
     let (index, number) = (heap.cast(args[0]), heap.cast(args[1]));
-    let limbs = heap.limbs(number);
+    let limbs: &[u64] = if is_imm(number) { &[number >> 1] } else { heap.fields(number) };
     let limb = heap.small(index).and_then(|index| Some((limbs.get(usize::try_from(index / 64).ok()?)?, index % 64)));
     value(truth(limb.is_some_and(|(limb, index)| limb >> index & 1 == 1)))
 }
 
 fn low_bits(heap: &mut Heap, args: &[u64]) -> Outcome {
     let mut limbs = heap.limbs(heap.cast(args[1]));
+    let cost = limbs.len() as u64 / 64;
     if let Some(count) = heap.small(heap.cast(args[0])).and_then(|count| usize::try_from(count).ok()) {
         let whole = count / 64;
         if whole < limbs.len() {
@@ -115,7 +113,6 @@ fn low_bits(heap: &mut Heap, args: &[u64]) -> Outcome {
             limbs[whole] &= (1 << (count % 64)) - 1;
         }
     }
-    let cost = limbs.len() as u64 / 64;
     Outcome::Value(heap.nat_of(&limbs), cost)
 }
 
@@ -126,14 +123,12 @@ fn same(heap: &mut Heap, op: u8, args: &[u64]) -> Outcome {
     if !heap.is_evaluated(args[0]) || !heap.is_evaluated(args[1]) {
         return Outcome::Decline;
     }
-    let (same, cost) = equal(heap, args[0], args[1]);
-    Outcome::Value(truth(same == (op == Op::EQL)), cost as u64 / PARTS_PER_STEP)
+    value(truth(equal(heap, args[0], args[1]) == (op == Op::EQL)))
 }
 
 fn any_order(heap: &mut Heap, args: &[u64]) -> Outcome {
     if !heap.is_evaluated(args[0]) || !heap.is_evaluated(args[1]) {
         return Outcome::Decline;
     }
-    let (order, cost) = compare_counted(heap, args[0], args[1]);
-    Outcome::Value(verdict(Op::CMP, order), cost as u64 / PARTS_PER_STEP)
+    value(verdict(Op::CMP, compare(heap, args[0], args[1])))
 }

@@ -171,6 +171,7 @@ impl Machine {
                     let (less, _) =
                         crate::eval::number::compute(&mut self.heap, crate::eval::code::Op::DEC, number, ZERO)
                             .map_err(|_| Crash::NUMBER)?;
+                    self.within()?;
                     self.stack[fp] = self.stack[fp + 2];
                     self.stack[fp + 1] = less;
                     self.state = State::Apply(1);
@@ -180,6 +181,7 @@ impl Machine {
                 let number = arg(self, 0);
                 let (more, _) = crate::eval::number::compute(&mut self.heap, crate::eval::code::Op::INC, number, ZERO)
                     .map_err(|_| Crash::NUMBER)?;
+                self.within()?;
                 self.value = more;
             }
             4 => {
@@ -207,6 +209,7 @@ impl Machine {
             let (function, argument) = self.heap.app_split(value).expect("an application");
             (3, vec![function, argument])
         };
+        self.within()?;
         self.stack[fp] = self.stack[fp + choice];
         self.stack[fp + 1..=fp + parts.len()].copy_from_slice(&parts);
         self.state = State::Apply(parts.len());

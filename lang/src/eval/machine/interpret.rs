@@ -15,6 +15,9 @@ enum Next {
     Leave,
 }
 
+/// Parts compared that count as one step.
+const PARTS_PER_STEP: u64 = 8;
+
 impl Machine {
     #[inline(always)]
     fn operand(&self, fp: usize, pc: usize, operand: usize) -> u64 {
@@ -419,6 +422,8 @@ impl Machine {
                 self.fp = fp;
                 let (value, cost) = compute(&mut self.heap, operation, x, y).map_err(|_| Crash::NUMBER)?;
                 self.charge(cost);
+                self.charge_compared();
+                self.within()?;
                 value
             }
         };
@@ -429,6 +434,13 @@ impl Machine {
     /// Counts steps beyond one.
     pub(super) fn charge(&mut self, cost: u64) {
         self.steps = self.steps.saturating_sub_unsigned(cost);
+    }
+
+    /// Counts what was compared.
+    #[inline]
+    pub(super) fn charge_compared(&mut self) {
+        let work = std::mem::take(&mut self.heap.compared);
+        self.charge(work / PARTS_PER_STEP);
     }
 
     /// What there is no need to ask a jet for.
@@ -446,7 +458,9 @@ impl Machine {
             return None;
         }
         let (x, y) = (self.heap.cast(x), self.heap.cast(y));
-        Some(verdict(operation, crate::eval::order::compare(&mut self.heap, x, y)))
+        let order = crate::eval::order::compare(&mut self.heap, x, y);
+        self.charge_compared();
+        Some(verdict(operation, order))
     }
 
     /// An element of what is a row.

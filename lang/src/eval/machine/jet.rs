@@ -159,6 +159,7 @@ impl Machine {
             outcome = run(&mut self.heap, &args);
         }
         self.steps -= 1;
+        self.charge_compared();
         match outcome {
             Outcome::Value(value, cost) => {
                 self.charge(cost);
