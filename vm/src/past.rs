@@ -39,6 +39,9 @@ pub enum AskError {
     /// It halts.
     #[error(transparent)]
     Halted(Halt),
+    /// There is no program that has begun.
+    #[error("at this point the machine has not booted: ask for a later one")]
+    Unborn,
     /// It does not answer queries as it should.
     #[error("the machine does not answer queries as docs/abi.md says: {what}")]
     NoAnswer {
@@ -163,6 +166,9 @@ impl Past {
     pub fn query(&mut self, payload: Vec<u8>) -> Result<Answer, AskError> {
         let input = Input::Query { port: PortId::OWNER, payload }.encode();
         let body = self.step_loop.body_mut();
+        if body.is_unborn() {
+            return Err(AskError::Unborn);
+        }
         let output = body.execute(&input, Mode::Live);
         body.rewind().map_err(Fatal::from)?;
         let output = match output {

@@ -17,7 +17,7 @@ use super::prompt::{self, Answers, SHOWN_DEPTH, Teller};
 use super::repl::Line;
 use super::send::refused;
 use crate::programs::Program;
-use crate::report::Failure;
+use crate::report::{Failure, causes};
 use crate::terminal::say;
 
 const HELP: &str = "\
@@ -86,7 +86,7 @@ impl Answers for Inside<'_, '_> {
             }
             ("load", file) if !file.is_empty() => match Program::read(Path::new(file)) {
                 Ok(program) => self.evaluate(&Command::Load { files: program.files }, teller)?,
-                Err(failure) => teller.fail(&failure.to_string()),
+                Err(failure) => teller.fail(&causes(&failure).join(": ")),
             },
             ("depth", number) => self.depth = teller.depth(number).unwrap_or(self.depth),
             ("help", "") => say(HELP),
@@ -116,6 +116,8 @@ impl Inside<'_, '_> {
                     say(&format!("defined in the machine: {}", defined.join(", ")));
                 }
                 self.names.extend(defined);
+                self.names.sort_unstable();
+                self.names.dedup();
             }
             Err(why) => teller.fail(&why),
         }
@@ -177,13 +179,17 @@ fn evaluated(answer: &[u8]) -> Result<Evaluated, CborError> {
     let mut reader = Reader::new(answer);
     reader.array()?;
     if reader.uint()? != 0 {
-        return Ok(Err(reader.text()?.to_owned()));
+        let why = reader.text()?.to_owned();
+        reader.end()?;
+        return Ok(Err(why));
     }
     let mut texts = || {
         let count = reader.array()?;
         (0..count).map(|_| Ok(reader.text()?.to_owned())).collect::<Result<Vec<_>, CborError>>()
     };
-    Ok(Ok((texts()?, texts()?)))
+    let (values, names) = (texts()?, texts()?);
+    reader.end()?;
+    Ok(Ok((values, names)))
 }
 
 /// `[[what, steps, budget], ...]`.
@@ -194,5 +200,7 @@ fn jobs(answer: &[u8]) -> Result<Vec<String>, CborError> {
         reader.array_of(3)?;
         Ok(format!("{}: {} of {} steps", reader.text()?.to_owned(), reader.uint()?, reader.uint()?))
     };
-    (0..count).map(|_| job()).collect()
+    let jobs = (0..count).map(|_| job()).collect::<Result<Vec<_>, CborError>>()?;
+    reader.end()?;
+    Ok(jobs)
 }

@@ -42,37 +42,37 @@ impl Teller {
         Self { is_asked, paint: Paint::of(&io::stderr()), has_failed: false }
     }
 
-    /// Of a command that means nothing.
-    pub(super) fn complain(&self, words: &str) {
-        say(&format!("{} {words}", self.paint.error("error:")));
-    }
-
-    /// Of forms that came to nothing.
+    /// What was typed came to nothing.
     pub(super) fn fail(&mut self, words: &str) {
         self.has_failed = true;
-        self.complain(words.trim_end());
+        say(&format!("{} {}", self.paint.error("error:"), words.trim_end()));
     }
 
     /// There is no such command.
-    pub(super) fn unknown(&self, word: &str, rest: &str) {
+    pub(super) fn unknown(&mut self, word: &str, rest: &str) {
         let more = if rest.is_empty() { "" } else { " .." };
-        self.complain(&format!("there is no :{word}{more}; :help says what there is"));
+        self.fail(&format!("there is no :{word}{more}; :help says what there is"));
     }
 
     /// The depth that `:depth` is followed by.
-    pub(super) fn depth(&self, number: &str) -> Option<usize> {
+    pub(super) fn depth(&mut self, number: &str) -> Option<usize> {
         let depth = number.parse().ok().filter(|depth| *depth > 0);
         if depth.is_none() {
-            self.complain(&format!("how deep? :depth {SHOWN_DEPTH} is as at first"));
+            self.fail(&format!("how deep? :depth {SHOWN_DEPTH} is as at first"));
         }
         depth
     }
 }
 
+/// Below so many bytes a text is looked at with each line, whether it is whole.
+const SHORT: usize = 8 << 10;
+
 /// Has everything answered that is typed.
 pub(super) fn run(answers: &mut impl Answers, mut teller: Teller) -> Result<ExitCode, Failure> {
     let mut typed = if teller.is_asked { Typed::terminal() } else { Typed::lines() };
     let mut text = String::new();
+    // How long it must be to be looked at again: were that done with each line, long texts would take the square of their length.
+    let mut due = 0;
     loop {
         let words = || {
             let others = lang::compile::KEYWORDS.into_iter().chain(answers.commands().iter().copied());
@@ -95,11 +95,16 @@ pub(super) fn run(answers: &mut impl Answers, mut teller: Teller) -> Result<Exit
             let (word, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
             answers.obey(word, rest.trim(), &mut teller)?;
             true
-        } else {
+        } else if is_end || teller.is_asked || text.len() >= due {
             answers.answer(&text, is_end, &mut teller)?
+        } else {
+            false
         };
         if is_done {
             text.clear();
+            due = 0;
+        } else if text.len() >= due.max(SHORT) {
+            due = 2 * text.len();
         }
         if is_end {
             let is_failure = teller.has_failed && !teller.is_asked;

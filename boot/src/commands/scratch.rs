@@ -74,7 +74,7 @@ impl Answers for Scratch {
         match (word, rest) {
             ("source", name) if !name.is_empty() => match self.session.environment().get(name) {
                 Some(value) => write!(out, "{}", show(value, &self.session.names_but(name), WIDTH))?,
-                None => teller.complain(&format!("nothing is named {name}")),
+                None => teller.fail(&format!("nothing is named {name}")),
             },
             ("shape", form) if !form.is_empty() => match self.bounds.run(&mut self.session, form) {
                 Ok(outcome) => {
@@ -87,7 +87,7 @@ impl Answers for Scratch {
             ("depth", number) => self.depth = teller.depth(number).unwrap_or(self.depth),
             ("steps", number) => match number.replace('_', "").parse() {
                 Ok(steps) => self.bounds.steps = Some(steps).filter(|steps| *steps > 0),
-                Err(_) => teller.complain("how many? :steps 1_000_000, or :steps 0"),
+                Err(_) => teller.fail("how many? :steps 1_000_000, or :steps 0"),
             },
             ("help", "") => say(HELP),
             _ => teller.unknown(word, rest),

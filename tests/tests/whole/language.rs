@@ -44,6 +44,22 @@ fn a_prompt_goes_on_after_an_error_and_says_what_it_was() {
 }
 
 #[test]
+fn whatever_fails_at_a_prompt_fails_it_in_the_end() {
+    for line in ["(die 1)", ":nonsense", ":depth x", ":steps x", ":source nothing"] {
+        assert_eq!(typed(&["repl"], &format!("{line}\n")).0, Some(1), "{line}");
+        assert_eq!(typed(&["repl"], &format!("{line}\n1\n")).1, "1\n", "{line}");
+    }
+}
+
+/// With every line, all that was open was read again: ten thousand lines took minutes.
+#[test]
+fn a_long_text_is_not_read_again_with_each_of_its_lines() {
+    let lines = "  [12 \"a line\"]\n".repeat(20_000);
+    let (code, out, _) = typed(&["repl"], &format!("(def all [\n{lines}])\n(len all)\n"));
+    assert_eq!((code, out.as_str()), (Some(0), "20000\n"));
+}
+
+#[test]
 fn the_source_of_a_name_can_be_read_back() {
     let define = "(def (twice f x) (f (f x)))\n(def (four n) (twice (mul 2) n))\n";
     let (_, source, _) = typed(&["repl"], &format!("{define}:source four\n"));

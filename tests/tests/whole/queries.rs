@@ -49,6 +49,8 @@ fn a_machine_is_asked_as_it_stood_after_each_record() {
     assert!(query(&machine, "del a", &[]).fails(1).contains("a query changes nothing"));
     assert_eq!(query(&machine, "count", &["--json"]).json()["parts"][0]["text"], "7");
     assert!((root(&machine), fs::read(machine.join("data.mdb")).unwrap()) == before, "asking has changed the machine");
+    let unborn = query(&machine, "list", &["--at", "0"]).fails(1);
+    assert!(unborn.contains("at this point the machine has not booted"), "{unborn}");
     let none = query(&machine, "list", &["--at", &records.len().to_string()]).fails(1);
     assert!(
         none.contains(&format!("no record with seq {0}; its last is {1}", records.len(), records.len() - 1)),
