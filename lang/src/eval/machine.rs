@@ -287,7 +287,8 @@ impl Machine {
                 };
                 match self.sample_word(argument, CRASH_DEPTH) {
                     Ok(argument) => CrashValue::Operation(opcode, argument),
-                    Err(_) => CrashValue::HashTooLarge,
+                    // It was evaluated to be the argument of a crash.
+                    Err(_) => CrashValue::Operation(opcode, Value::bar("… what is not evaluated".as_bytes())),
                 }
             }
         }

@@ -7,7 +7,7 @@ use crate::nat::Nat;
 use crate::text::{BYTES_MAX, ELEMENTS_MAX, PARTS_MAX};
 use crate::value::Value;
 
-/// Laws, pins and large numbers are taken out whole, if they have no more parts than this.
+/// Laws, pins, keys and large numbers are taken out whole, if they have no more parts than this. Otherwise a text says what is there.
 const WHOLE_MAX: usize = 1 << 16;
 
 enum Task {
@@ -24,7 +24,7 @@ impl Machine {
     /// A value that is shown as the one that a root holds is, to any depth up to this.
     ///
     /// # Errors
-    /// If it contains a law or pin that is too large, or something that is not evaluated.
+    /// If it contains something that is not evaluated.
     pub fn sample(&self, root: Root, depth: usize) -> Result<Value, ReadError> {
         self.sample_word(self.roots[root.0], depth)
     }
@@ -39,7 +39,7 @@ impl Machine {
                 Task::Mark => done.push(Value::default()),
                 Task::Whole(word) => {
                     parts += 1;
-                    done.push(self.read_up_to(word, WHOLE_MAX)?);
+                    done.push(self.whole(word)?);
                 }
                 Task::Part(word, level) => {
                     parts += 1;
@@ -56,6 +56,23 @@ impl Machine {
             }
         }
         Ok(done.pop().unwrap_or_default())
+    }
+
+    /// All of a value; words in its place if that is too large.
+    fn whole(&self, word: u64) -> Result<Value, ReadError> {
+        match self.read_up_to(word, WHOLE_MAX) {
+            Err(ReadError::TooManyParts | ReadError::TooLarge(_)) => {
+                let word = self.heap.resolve(word);
+                let what = match self.heap.kind_of(word) {
+                    Some(Kind::BIG) => format!("… a number of {} words of 64 bits", self.heap.fields(word).len()),
+                    Some(Kind::PIN) => "… a pin that is too large to be shown".to_owned(),
+                    Some(Kind::LAW) => "… a law that is too large to be shown".to_owned(),
+                    _ => "… a value that is too large to be shown".to_owned(),
+                };
+                Ok(Value::bar(what.as_bytes()))
+            }
+            other => other,
+        }
     }
 
     fn sample_part(
@@ -81,7 +98,7 @@ impl Machine {
         };
         let parts: Vec<Task> = match kind {
             Kind::BIG | Kind::PIN => {
-                done.push(self.read_up_to(word, WHOLE_MAX)?);
+                done.push(self.whole(word)?);
                 return Ok(());
             }
             // Too deep to be shown, like anything that is neither a number nor a pin.
@@ -98,7 +115,7 @@ impl Machine {
                 return Ok(());
             }
             Kind::LAW => {
-                done.push(self.read_up_to(word, WHOLE_MAX)?);
+                done.push(self.whole(word)?);
                 return Ok(());
             }
             Kind::SET => entries(ELEMENTS_MAX + 1).map(|(key, _)| Task::Whole(key)).collect(),

@@ -144,3 +144,15 @@ fn comparing_counts_by_what_is_looked_at() {
         assert!(busy - idle >= 50 * at_least, "{same}: {} steps", busy - idle);
     }
 }
+
+/// One large part was all that was told of a crash, and not even truly.
+#[test]
+fn what_is_too_large_to_be_shown_hides_nothing_else() {
+    for (part, told) in [
+        ("(bex 5000000)", "[1 \"… a number of 78126 words of 64 bits\"]"),
+        ("(pin (range 70000))", "[1 \"… a pin that is too large to be shown\"]"),
+    ] {
+        let error = session(&[]).run(&format!("(die [1 {part}])")).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    }
+}
