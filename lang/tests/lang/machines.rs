@@ -19,6 +19,7 @@ struct Play {
     due: BTreeMap<u64, u64>,
     computing: Vec<(u64, Value)>,
     console: Vec<String>,
+    traces: Vec<String>,
     settled: BTreeMap<u64, Settled>,
     replies: u64,
 }
@@ -69,6 +70,7 @@ impl Play {
             due: BTreeMap::new(),
             computing: Vec::new(),
             console: Vec::new(),
+            traces: Vec::new(),
             settled: BTreeMap::new(),
             replies: 0,
         }
@@ -105,6 +107,7 @@ impl Play {
                 assert!(word(code) >= 64);
                 self.settle(word(reply), Err(text(why)));
             }
+            ("trace", [line]) => self.traces.push(text(line)),
             ("compute", [key, value]) => self.computing.push((word(key), (*value).clone())),
             (other, parts) => panic!("{other} {parts:?}"),
         }
@@ -206,6 +209,21 @@ fn the_counter_counts_while_a_number_is_computed() {
     let there = play.send("11");
     play.compute();
     assert_eq!((play.settled.get(&gone), &play.settled[&there]), (None, &Ok("89".to_owned())));
+}
+
+#[test]
+fn whoever_asks_for_too_much_is_refused() {
+    let mut play = Play::of("fib");
+    // Small enough to be shown here: what would come of it is never asked.
+    let (much, little) = (play.send("25"), play.send("11"));
+    let (key, _) = play.computing.remove(0);
+    play.give(&format!("[\"failed\" {key} \"deeper than it may be\"]"));
+    assert_eq!(play.settled[&much], Err("deeper than it may be".to_owned()));
+    assert_eq!(play.traces, ["a thread ended: deeper than it may be (0)"]);
+    play.compute();
+    assert_eq!(play.settled[&little], Ok("89".to_owned()));
+    play.pass(2);
+    assert_eq!(play.console.last().unwrap(), "counter is at 3");
 }
 
 #[test]
