@@ -223,7 +223,7 @@ fn whoever_asks_for_too_much_is_refused() {
     play.compute();
     assert_eq!(play.settled[&little], Ok("89".to_owned()));
     play.pass(2);
-    assert_eq!(play.console.last().unwrap(), "counter is at 3");
+    assert_eq!(play.console.last().unwrap(), "counter is at 2");
 }
 
 #[test]
