@@ -128,6 +128,7 @@ fn texts_take_as_long_as_they_are() {
     let cases = [
         "(assert-eq (trim (bytes-cat [SPACES \"x\" SPACES])) \"x\")",
         "(assert (first (parse-nat DIGITS)))",
+        "(assert (bytes-len (show-nat (pow 10 N))))",
         "(assert-eq (utf8-end SPACES) N)",
         "(assert (is-ok (parse-json (bytes-cat [SPACES \"1\" SPACES]))))",
     ];
