@@ -45,6 +45,10 @@ fn quoted(bytes: &[u8]) -> String {
     format!("#x\"{hex}\"")
 }
 
+fn stepping(input: &str) -> String {
+    format!("(def stepped (main self {input})) (def self (idx 0 stepped)) (idx 1 stepped)")
+}
+
 /// A number in CBOR, at its longest.
 fn cbor(number: u64) -> Vec<u8> {
     assert!(number >= 1 << 32, "shorter forms are other bytes");
@@ -76,9 +80,16 @@ impl Play {
         }
     }
 
+    /// An input that fails: it has not been.
+    fn fail(&mut self, input: &str) {
+        let before = self.session.environment().get("self").cloned();
+        self.session.run(&stepping(input)).unwrap_err();
+        assert_eq!(self.session.environment().get("self").cloned(), before);
+    }
+
     /// One input, and all that follows from it at once.
     fn give(&mut self, input: &str) {
-        let source = format!("(def stepped (main self {input})) (def self (idx 0 stepped)) (idx 1 stepped)");
+        let source = stepping(input);
         let outcome = self.session.run(&source);
         let outputs =
             outcome.unwrap_or_else(|error| panic!("{}", error.render("input", &source))).values.pop().unwrap();
@@ -306,4 +317,30 @@ fn threads_that_end_leave_nothing() {
     }
     assert!(size(&play) <= settled + 2, "{} and then {}", settled, size(&play));
     assert_eq!(play.session.run("(len (at \"threads\" self))").unwrap().values, [Value::Nat(Nat::word(7))]);
+}
+
+/// A thread that crashes with what it waited for hears that it broke, as the kernel then says: who asked is refused, and nothing of it stays.
+#[test]
+fn a_thread_that_crashes_ends() {
+    let program = "
+        (def (one m) (do
+          (result <- (case (idx 3 m) \"time\" (try-ask clock (cbor [0])) _ (try-compute 5)))
+          (v <- (or-refuse m result))
+          (case v 6 (reply m \"six\"))))
+        (def start (threads {} (forever (do (m <- receive) (fork (one m))))))
+        (def main run-threads)
+        (assert 1)";
+    let mut play = Play::from(program);
+    play.give("[\"boot\" []]");
+    let (timed, computed) = (play.send("time"), play.send("five"));
+    let (request, (key, _)) = (play.due.pop_first().unwrap().0, play.computing.remove(0));
+    play.fail(&format!("[\"answer\" {request} 0 \"\"]"));
+    play.give(&format!("[\"broken\" {request} 2 \"dealing with an answer failed\"]"));
+    play.fail(&format!("[\"computed\" {key} 5]"));
+    play.give(&format!("[\"failed\" {key} \"dealing with what was computed failed\"]"));
+    assert_eq!(play.settled[&timed], Err("dealing with an answer failed".to_owned()));
+    assert_eq!(play.settled[&computed], Err("dealing with what was computed failed".to_owned()));
+    assert_eq!(play.traces.len(), 2);
+    let left = "(let (kept (at \"threads\" self)) [(table-len (idx 1 kept)) (set-len (idx 5 kept))])";
+    assert_eq!(play.session.run(left).unwrap().values, [Value::row(vec![Value::word(0), Value::word(0)])]);
 }
