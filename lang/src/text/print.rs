@@ -59,7 +59,7 @@ impl Names {
 /// All of a value, as a text that reads back as it.
 #[must_use]
 pub fn show(value: &Value, names: &Names, width: usize) -> String {
-    let mut writer = Writer { names: names.clone(), out: String::new(), repeated: 0 };
+    let mut writer = Writer::of(names);
     writer.define_unnamed(value);
     let (form, _) = writer.parts(value, None);
     writer.out.push_str(&form);
@@ -69,7 +69,7 @@ pub fn show(value: &Value, names: &Names, width: usize) -> String {
 /// All of these values, as a text that defines them by their names, in this order.
 #[must_use]
 pub fn show_definitions(definitions: &[(String, Value)], names: &Names, width: usize) -> String {
-    let mut writer = Writer { names: names.clone(), out: String::new(), repeated: 0 };
+    let mut writer = Writer::of(names);
     // None of these can be the name of anything else.
     writer.names.taken.extend(definitions.iter().map(|(name, _)| name.clone()));
     for (name, value) in definitions {
@@ -101,9 +101,9 @@ pub fn show_definitions(definitions: &[(String, Value)], names: &Names, width: u
 }
 
 impl Writer {
-    /// Defines the pins in a value that have no name.
+    /// Defines the pins in a value that have no name, and were not defined before.
     fn define_unnamed(&mut self, value: &Value) {
-        for pin in unnamed(value, &self.names) {
+        for pin in self.unnamed(value) {
             let law_name = match pin.content() {
                 Value::Law(law) => symbol_of(law.name()),
                 _ => None,
@@ -113,37 +113,51 @@ impl Writer {
             match &name {
                 Some(_) if is_definition => self.line(&form),
                 Some(name) => self.define(name, &format!("(pin {form})")),
-                None => self.define(&format!("#pin{{{}}}", pin.hash()), &form),
+                None => {
+                    self.define(&format!("#pin{{{}}}", pin.hash()), &form);
+                    self.hashes.insert(pin.hash());
+                }
             }
             self.names.by_hash.extend(name.map(|name| (pin.hash(), name)));
         }
     }
-}
 
-/// The pins in a value that have no name, those within a pin before it.
-fn unnamed(value: &Value, names: &Names) -> Vec<Arc<Pin>> {
-    let (mut found, mut seen) = (Vec::new(), HashSet::new());
-    // Pins to look into, the next one last, and pins that were looked into.
-    let mut left: Vec<(Arc<Pin>, bool)> = value.refs().into_iter().rev().map(|pin| (pin, false)).collect();
-    while let Some((pin, is_done)) = left.pop() {
-        if is_done {
-            found.push(pin);
-        } else if !names.by_hash.contains_key(&pin.hash()) && seen.insert(pin.hash()) {
-            let refs = pin.content().refs();
-            left.push((pin, true));
-            left.extend(refs.into_iter().rev().map(|pin| (pin, false)));
+    /// The pins in a value that a reader does not know, those within a pin before it.
+    fn unnamed(&self, value: &Value) -> Vec<Arc<Pin>> {
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        // Pins to look into, the next one last, and pins that were looked into.
+        let mut left: Vec<(Arc<Pin>, bool)> = value.refs().into_iter().rev().map(|pin| (pin, false)).collect();
+        while let Some((pin, is_done)) = left.pop() {
+            if is_done {
+                found.push(pin);
+            } else if !self.is_known(pin.hash()) && seen.insert(pin.hash()) {
+                let refs = pin.content().refs();
+                left.push((pin, true));
+                left.extend(refs.into_iter().rev().map(|pin| (pin, false)));
+            }
         }
+        found
     }
-    found
+
+    /// Whether a reader knows a pin by what was written, or by a name.
+    fn is_known(&self, hash: PinHash) -> bool {
+        self.names.by_hash.contains_key(&hash) || self.hashes.contains(&hash)
+    }
 }
 
 struct Writer {
     names: Names,
     out: String,
     repeated: usize,
+    /// What was defined by its hash: a reader knows it from there on.
+    hashes: HashSet<PinHash>,
 }
 
 impl Writer {
+    fn of(names: &Names) -> Self {
+        Self { names: names.clone(), out: String::new(), repeated: 0, hashes: HashSet::new() }
+    }
+
     fn line(&mut self, form: &str) {
         self.out.push_str(form);
         self.out.push('\n');

@@ -19,6 +19,7 @@ struct Play {
     due: BTreeMap<u64, u64>,
     computing: Vec<(u64, Value)>,
     console: Vec<String>,
+    traces: Vec<String>,
     settled: BTreeMap<u64, Settled>,
     replies: u64,
 }
@@ -42,6 +43,10 @@ fn word(value: &Value) -> u64 {
 fn quoted(bytes: &[u8]) -> String {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("#x\"{hex}\"")
+}
+
+fn stepping(input: &str) -> String {
+    format!("(def stepped (main self {input})) (def self (idx 0 stepped)) (idx 1 stepped)")
 }
 
 /// A number in CBOR, at its longest.
@@ -69,14 +74,22 @@ impl Play {
             due: BTreeMap::new(),
             computing: Vec::new(),
             console: Vec::new(),
+            traces: Vec::new(),
             settled: BTreeMap::new(),
             replies: 0,
         }
     }
 
+    /// An input that fails: it has not been.
+    fn fail(&mut self, input: &str) {
+        let before = self.session.environment().get("self").cloned();
+        self.session.run(&stepping(input)).unwrap_err();
+        assert_eq!(self.session.environment().get("self").cloned(), before);
+    }
+
     /// One input, and all that follows from it at once.
     fn give(&mut self, input: &str) {
-        let source = format!("(def stepped (main self {input})) (def self (idx 0 stepped)) (idx 1 stepped)");
+        let source = stepping(input);
         let outcome = self.session.run(&source);
         let outputs =
             outcome.unwrap_or_else(|error| panic!("{}", error.render("input", &source))).values.pop().unwrap();
@@ -105,6 +118,7 @@ impl Play {
                 assert!(word(code) >= 64);
                 self.settle(word(reply), Err(text(why)));
             }
+            ("trace", [line]) => self.traces.push(text(line)),
             ("compute", [key, value]) => self.computing.push((word(key), (*value).clone())),
             (other, parts) => panic!("{other} {parts:?}"),
         }
@@ -209,6 +223,21 @@ fn the_counter_counts_while_a_number_is_computed() {
 }
 
 #[test]
+fn whoever_asks_for_too_much_is_refused() {
+    let mut play = Play::of("fib");
+    // Small enough to be shown here: what would come of it is never asked.
+    let (much, little) = (play.send("25"), play.send("11"));
+    let (key, _) = play.computing.remove(0);
+    play.give(&format!("[\"failed\" {key} \"deeper than it may be\"]"));
+    assert_eq!(play.settled[&much], Err("deeper than it may be".to_owned()));
+    assert_eq!(play.traces, ["a thread ended: deeper than it may be (0)"]);
+    play.compute();
+    assert_eq!(play.settled[&little], Ok("89".to_owned()));
+    play.pass(2);
+    assert_eq!(play.console.last().unwrap(), "counter is at 2");
+}
+
+#[test]
 fn money_only_moves() {
     let mut play = Play::of("bank");
     let mut dice = 7u64;
@@ -288,4 +317,30 @@ fn threads_that_end_leave_nothing() {
     }
     assert!(size(&play) <= settled + 2, "{} and then {}", settled, size(&play));
     assert_eq!(play.session.run("(len (at \"threads\" self))").unwrap().values, [Value::Nat(Nat::word(7))]);
+}
+
+/// A thread that crashes with what it waited for hears that it broke, as the kernel then says: who asked is refused, and nothing of it stays.
+#[test]
+fn a_thread_that_crashes_ends() {
+    let program = "
+        (def (one m) (do
+          (result <- (case (idx 3 m) \"time\" (try-ask clock (cbor [0])) _ (try-compute 5)))
+          (v <- (or-refuse m result))
+          (case v 6 (reply m \"six\"))))
+        (def start (threads {} (forever (do (m <- receive) (fork (one m))))))
+        (def main run-threads)
+        (assert 1)";
+    let mut play = Play::from(program);
+    play.give("[\"boot\" []]");
+    let (timed, computed) = (play.send("time"), play.send("five"));
+    let (request, (key, _)) = (play.due.pop_first().unwrap().0, play.computing.remove(0));
+    play.fail(&format!("[\"answer\" {request} 0 \"\"]"));
+    play.give(&format!("[\"broken\" {request} 2 \"dealing with an answer failed\"]"));
+    play.fail(&format!("[\"computed\" {key} 5]"));
+    play.give(&format!("[\"failed\" {key} \"dealing with what was computed failed\"]"));
+    assert_eq!(play.settled[&timed], Err("dealing with an answer failed".to_owned()));
+    assert_eq!(play.settled[&computed], Err("dealing with what was computed failed".to_owned()));
+    assert_eq!(play.traces.len(), 2);
+    let left = "(let (kept (at \"threads\" self)) [(table-len (idx 1 kept)) (set-len (idx 5 kept))])";
+    assert_eq!(play.session.run(left).unwrap().values, [Value::row(vec![Value::word(0), Value::word(0)])]);
 }

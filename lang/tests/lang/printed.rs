@@ -1,7 +1,7 @@
 //! Values as text: what is printed reads back as the same value, and is the same text whenever it is printed.
 
 use lang::compile::{Environment, run};
-use lang::text::{Names, WIDTH, brief, show};
+use lang::text::{Names, WIDTH, brief, show, show_definitions};
 use lang::{Nat, Value};
 use proptest::prelude::*;
 
@@ -204,4 +204,39 @@ fn what_is_left_out_is_marked() {
         let brief = brief(&read_back(source, &environment()), &Names::default(), WIDTH, 1);
         assert_eq!((brief.text.as_str(), brief.is_cut), (expected, true));
     }
+}
+
+/// A pin without a name is defined once, before the first that has it, and known from there on.
+#[test]
+fn definitions_that_have_a_pin_in_common() {
+    let source = "[(pin (law 7 1 5)) (pin [2 (pin 3)]) (pin (law 7 1 5))]";
+    let inner = read_back(source, &environment());
+    let definitions =
+        ["a", "b", "c"].map(|name| (name.to_owned(), Value::row(vec![inner.clone(), Value::bar(name.as_bytes())])));
+    let text = show_definitions(&definitions, &Names::default(), 200);
+    assert_eq!(text.matches("(def #pin{").count(), 3, "{text}");
+    assert_eq!(text.matches("(def ").count(), 6, "{text}");
+    let mut environment = Environment::default();
+    run(&text, &mut environment, &mut Reference).unwrap_or_else(|error| panic!("{}", error.render("t", &text)));
+    for (name, value) in &definitions {
+        assert_eq!(environment.get(name), Some(value));
+    }
+}
+
+/// What loses the name that it had is told by its hash, once.
+#[test]
+fn a_name_that_means_something_else_then() {
+    let pinned = Value::pin(Value::row(vec![Value::word(7)])).unwrap();
+    let named = |name: &str, value: &Value| (name.to_owned(), value.clone());
+    let holder = Value::row(vec![pinned.clone()]);
+    let definitions = [
+        named("a", &pinned),
+        named("b", &holder),
+        named("a", &Value::word(1)),
+        named("c", &holder),
+        named("d", &holder),
+    ];
+    let text = show_definitions(&definitions, &Names::default(), 200);
+    assert_eq!(text.matches("(def #pin{").count(), 1, "{text}");
+    assert!(text.contains("(def b [a])"), "{text}");
 }

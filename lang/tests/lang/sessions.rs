@@ -2,7 +2,7 @@
 
 use lang::Value;
 use lang::eval::Limits;
-use lang::session::Session;
+use lang::session::{Session, Turn};
 
 fn limits() -> Limits {
     Limits { heap_words: 8 << 20, stack_words: 4 << 20, ..Limits::default() }
@@ -93,8 +93,50 @@ fn steps_one_after_another() {
     }
     assert_eq!(error("(do (2 <- (give 1)) (give 1))"), error("(let (2 1) 1)"));
     assert_eq!(error("(do (a <- (give 1)) (give c))"), "nothing is named `c`");
-    let many = format!("(do {} (give 1))", "(a <- (give 1)) ".repeat(300));
-    assert_eq!(error(&many), "functions are nested too deeply here");
+    // The limit that docs/lang.md tells; what is defined there is no function within.
+    let many = |steps: usize| format!("(do {} (b = 1) (give 1))", "(a <- (give 1)) ".repeat(steps));
+    assert_eq!(error(&many(250)), "functions are nested too deeply here");
+    assert_eq!(value(&format!("({} id)", many(249))), Value::word(1));
+}
+
+/// What JSON has nothing for is a crash, and not something else.
+#[test]
+fn what_json_has_nothing_for() {
+    for nothing in ["{1 2 3 4}", "{\"a\" 1 [] 2}", "#x\"ff\"", "[{#x\"c3\" 1}]", "id", "#{1}"] {
+        let error = session(&[]).run(&format!("(show-json {nothing})")).unwrap_err().to_string();
+        assert!(error.contains("it crashed: die ["), "{nothing}: {error}");
+    }
+    assert_eq!(value("(show-json {\"é\" [] \"\" {}})"), Value::bar("{\"\":{},\"é\":[]}".as_bytes()));
+}
+
+/// How many steps a text takes.
+fn steps(source: &str) -> u64 {
+    let mut session = session(&[]);
+    let mut evaluation = session.begin_program(source).unwrap();
+    match session.advance(&mut evaluation, u64::MAX) {
+        Ok(Turn::Done(_)) => evaluation.steps(),
+        Ok(_) => panic!("{source} goes on"),
+        Err(error) => panic!("{}", error.render("t", source)),
+    }
+}
+
+/// What is four times as long takes not ten times as many steps.
+#[test]
+fn texts_take_as_long_as_they_are() {
+    let spaces = "(bytes-cat (replicate N \" \"))";
+    let digits = "(bytes-cat (replicate N \"7\"))";
+    let cases = [
+        "(assert-eq (trim (bytes-cat [SPACES \"x\" SPACES])) \"x\")",
+        "(assert (first (parse-nat DIGITS)))",
+        "(assert (bytes-len (show-nat (pow 10 N))))",
+        "(assert-eq (utf8-end SPACES) N)",
+        "(assert (is-ok (parse-json (bytes-cat [SPACES \"1\" SPACES]))))",
+    ];
+    for case in cases {
+        let of = |n: u64| steps(&case.replace("SPACES", spaces).replace("DIGITS", digits).replace('N', &n.to_string()));
+        let (short, long) = (of(10_000), of(40_000));
+        assert!(long < 10 * short, "{case}: {short} and {long}");
+    }
 }
 
 /// Large numbers do not go through the nursery: a loop over them took many times the heap's limit before anything was collected, and a machine that
