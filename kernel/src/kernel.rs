@@ -112,6 +112,8 @@ struct Living {
     event: Option<Event>,
     /// An event that is done, and whose outputs did not fit.
     ready: Option<(Happening, Wanted)>,
+    /// An answer to the owner that did not fit.
+    held: Option<Output>,
     waiting: VecDeque<Happening>,
     waiting_bytes: usize,
     talks: VecDeque<Talk>,
@@ -145,6 +147,7 @@ impl Living {
             owed: Owed::default(),
             event: None,
             ready: None,
+            held: None,
             waiting: VecDeque::from([boot]),
             waiting_bytes: 0,
             talks: VecDeque::new(),
@@ -201,6 +204,7 @@ impl Living {
         let is_busy = self.boot.is_some()
             || self.event.is_some()
             || self.ready.is_some()
+            || self.held.is_some()
             || !self.waiting.is_empty()
             || !self.talks.is_empty()
             || !self.computations.is_empty();
@@ -244,6 +248,7 @@ impl Living {
 
     /// An asker has gone.
     fn gone(&mut self, reply: ReplyId) {
+        self.held.take_if(|held| matches!(held, Output::Answer { reply: to, .. } if *to == reply));
         if let Some(index) = self.talks.iter().position(|talk| talk.reply == reply) {
             if index == 0 && self.on == Some(Who::Talk) {
                 self.pause();

@@ -5,7 +5,7 @@ use lang::text::WIDTH;
 use seed::ReplyId;
 use seed::message::{Code, Output};
 
-use super::{Computation, FAILED, Living, TALKS_MAX, Who};
+use super::{Computation, FAILED, Living, TALKS_MAX, Who, bytes_of};
 use crate::boot::Bundle;
 use crate::event::{Ended, Event, Wanted, limited};
 use crate::happening::Happening;
@@ -27,9 +27,17 @@ impl Living {
     /// Works for about so many steps. Computations have more than their turns only in a slice that was asked for.
     pub(super) fn work(&mut self, steps: u64, is_slice: bool) {
         let mut left = steps;
-        while left > 0 && self.outputs.len() < pace::OUTPUT_PARTS_MAX && !self.is_leaving() {
+        while left > 0 && self.has_room() {
+            if let Some(held) = self.held.take() {
+                if !self.fits(bytes_of(&held), 1) {
+                    self.held = Some(held);
+                    return;
+                }
+                self.put(Some(held));
+                continue;
+            }
             if let Some((happening, wanted)) = self.ready.take() {
-                if !self.fits(&wanted) {
+                if !self.fits(wanted.bytes, wanted.outputs.len()) {
                     self.ready = Some((happening, wanted));
                     return;
                 }
@@ -129,7 +137,7 @@ impl Living {
             }
             Some(Ended::Well(wanted)) => {
                 let happening = self.end_event(event);
-                if self.fits(&wanted) {
+                if self.fits(wanted.bytes, wanted.outputs.len()) {
                     self.carry_out(happening, wanted);
                 } else {
                     self.ready = Some((happening, wanted));
@@ -167,12 +175,17 @@ impl Living {
         happening
     }
 
-    /// Whether the outputs of this step may become as many as that.
-    fn fits(&self, wanted: &Wanted) -> bool {
+    /// Whether the outputs of this step may become so many more.
+    fn fits(&self, bytes: usize, parts: usize) -> bool {
         let is_first = self.outputs.is_empty();
-        let bytes = self.output_bytes.saturating_add(wanted.bytes);
-        let parts = self.outputs.len() + wanted.outputs.len();
+        let bytes = self.output_bytes.saturating_add(bytes);
+        let parts = self.outputs.len() + parts;
         is_first || (bytes <= pace::OUTPUT_BYTES_MAX && parts <= pace::OUTPUT_PARTS_MAX)
+    }
+
+    /// Whether anything at all may follow in this step. Words of a failure are let out wherever there is room: they are few.
+    fn has_room(&self) -> bool {
+        self.outputs.len() < pace::OUTPUT_PARTS_MAX && self.output_bytes < pace::OUTPUT_BYTES_MAX && !self.is_leaving()
     }
 
     /// The event has ended well: what it wants is done, and its self is the machine's.
@@ -288,7 +301,11 @@ impl Living {
                         Some(why) => Happening::Failed { key, why },
                     });
                 }
-                self.put(answer(talk.reply, payload));
+                // Room is made for it in the next step, if there is none: nothing else is done before.
+                match answer(talk.reply, payload) {
+                    Some(answer) if !self.fits(bytes_of(&answer), 1) => self.held = Some(answer),
+                    answer => self.put(answer),
+                }
                 talk.end(&mut self.session);
                 self.on = None;
                 self.renew();

@@ -7,5 +7,6 @@ mod commands;
 mod common;
 mod events;
 mod fuzzed;
+mod limits;
 mod module;
 mod turns;

@@ -1,0 +1,94 @@
+//! What one step may put out, and what may wait for another.
+
+use kernel::{Command, Kernel};
+use seed::message::{Input, Output};
+use seed::{Nanos, ReplyId};
+
+use crate::common::*;
+
+const OUTPUT_BYTES: usize = 16 << 20;
+
+/// Answers long messages with themselves, at port 5 after a while.
+const ECHO: &str = "(def (fib n) (if (lth n 2) n (add (fib (sub n 1)) (fib (sub n 2)))))
+    (def start 0)
+    (def (main self input)
+      (case (idx 0 input)
+        \"message\" (let (reply (idx 3 input) payload (idx 4 input))
+                     (case (idx 1 input)
+                       4 [self [[\"answer\" reply 0 payload]]]
+                       5 [self [[\"answer\" reply 0 (if (eql 0 (fib 27)) \"\" payload)]]]
+                       6 [self [[\"become\" payload \"bag\"]]]
+                       _ [self [[\"trace\" \"after\"]]]))
+        _ [self []]))";
+
+/// All outputs, step by step, of what is put off; each within the machine's limit.
+fn slices(kernel: &mut Kernel, first: Vec<u8>) -> Vec<Vec<Output>> {
+    let mut slices = Vec::new();
+    let mut bytes = first;
+    loop {
+        assert!(bytes.len() <= OUTPUT_BYTES, "a step puts out {} bytes", bytes.len());
+        let mut outputs = Output::decode_list(&bytes).unwrap();
+        let is_done = outputs.pop_if(|last| *last == Output::Again).is_none();
+        slices.push(outputs);
+        if is_done {
+            return slices;
+        }
+        assert!(slices.len() < 100_000, "it never ends");
+        bytes = kernel.input(&Input::Again { budget: Nanos::from_millis(50) }.encode());
+    }
+}
+
+fn replies(slices: &[Vec<Output>]) -> Vec<u64> {
+    let replied = slices.iter().flatten().filter_map(|output| match output {
+        Output::Answer { reply, .. } | Output::Refuse { reply, .. } => Some(reply.0),
+        _ => None,
+    });
+    replied.collect()
+}
+
+fn eval_input(reply: u64, text: &str) -> Input {
+    message(0, reply, &Command::Eval { text: text.into(), width: 1000, depth: 8 }.encode())
+}
+
+/// A kernel with a long event under way, then an evaluation whose answer is long and comes in the step of the event's.
+fn with_two_long_answers() -> (Kernel, Vec<u8>) {
+    let mut kernel = kernel(ECHO);
+    eval(&mut kernel, "(set! self (range 1000))");
+    give(&mut kernel, &message(5, 1, &vec![b'x'; 14 << 20]));
+    // To set self it waits until the event is done.
+    let text = format!("{} (set! self 0)", "self ".repeat(12_000));
+    let first = kernel.input(&eval_input(2, &text).encode());
+    (kernel, first)
+}
+
+#[test]
+fn an_answer_to_the_owner_waits_for_room() {
+    let (mut kernel, first) = with_two_long_answers();
+    let slices = slices(&mut kernel, first);
+    assert_eq!(replies(&slices), [1, 2]);
+    let bytes: usize = slices.iter().map(|outputs| Output::encode_list(outputs).len()).sum();
+    assert!(bytes > OUTPUT_BYTES, "they would have fitted into one step");
+    assert_eq!(eval(&mut kernel, "self"), "0");
+}
+
+#[test]
+fn an_answer_that_waits_for_room_is_dropped_with_its_asker() {
+    let (mut kernel, mut bytes) = with_two_long_answers();
+    while !Output::decode_list(&bytes).unwrap().iter().any(|output| matches!(output, Output::Answer { .. })) {
+        bytes = kernel.input(&Input::Again { budget: Nanos::from_millis(50) }.encode());
+    }
+    assert_eq!(Output::decode_list(&bytes).unwrap().last(), Some(&Output::Again), "nothing waits");
+    assert_eq!(give(&mut kernel, &Input::Gone { reply: ReplyId(2) }), []);
+    assert_eq!(eval(&mut kernel, "self"), "0");
+}
+
+#[test]
+fn a_view_leaves_room_for_events_and_they_for_it() {
+    let mut kernel = kernel(ECHO);
+    eval(&mut kernel, &format!("(set! self (gen 200 (fn (i) [i \"{}\"])))", "0123456789".repeat(1000)));
+    give(&mut kernel, &message(5, 1, &vec![b'x'; 9 << 20]));
+    give(&mut kernel, &message(4, 2, &vec![b'x'; 14 << 20]));
+    let first = kernel.input(&message(0, 3, &Command::Show { depth: 0 }.encode()).encode());
+    let slices = slices(&mut kernel, first);
+    assert_eq!(replies(&slices), [3, 1, 2]);
+}
