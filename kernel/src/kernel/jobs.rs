@@ -42,6 +42,8 @@ impl Living {
                     return;
                 }
                 self.carry_out(happening, wanted);
+                // Nothing may follow it, if it becomes another program.
+                continue;
             }
             let used = if self.boot.is_some() {
                 self.boot(left)

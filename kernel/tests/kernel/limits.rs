@@ -16,7 +16,7 @@ const ECHO: &str = "(def (fib n) (if (lth n 2) n (add (fib (sub n 1)) (fib (sub 
         \"message\" (let (reply (idx 3 input) payload (idx 4 input))
                      (case (idx 1 input)
                        4 [self [[\"answer\" reply 0 payload]]]
-                       5 [self [[\"answer\" reply 0 (if (eql 0 (fib 27)) \"\" payload)]]]
+                       5 [self [[\"answer\" reply 0 (if (eql 0 (fib 29)) \"\" payload)]]]
                        6 [self [[\"become\" payload \"bag\"]]]
                        _ [self [[\"trace\" \"after\"]]]))
         _ [self []]))";
@@ -91,4 +91,19 @@ fn a_view_leaves_room_for_events_and_they_for_it() {
     let first = kernel.input(&message(0, 3, &Command::Show { depth: 0 }.encode()).encode());
     let slices = slices(&mut kernel, first);
     assert_eq!(replies(&slices), [3, 1, 2]);
+}
+
+#[test]
+fn nothing_follows_a_become_that_waited_for_room() {
+    let mut kernel = kernel(ECHO);
+    for reply in 1..4 {
+        assert_eq!(replies(&[give(&mut kernel, &message(5, reply, b""))]).len(), 0, "nothing of it waits");
+    }
+    give(&mut kernel, &message(4, 4, &vec![b'x'; 9 << 20]));
+    give(&mut kernel, &message(6, 0, &vec![b'y'; 9 << 20]));
+    let first = kernel.input(&message(3, 0, b"").encode());
+    let slices = slices(&mut kernel, first);
+    let last = slices.last().unwrap();
+    assert!(matches!(&last[..], [Output::Become { .. }]), "{} outputs", last.len());
+    assert_eq!(replies(&slices).last(), Some(&4));
 }
