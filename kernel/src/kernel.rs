@@ -135,6 +135,7 @@ impl Living {
         let mut session = Session::bare(limits, nothing).map_err(|limit| limit.to_string())?;
         session.limit_parts(pace::NAMED_PARTS_MAX);
         let zero = Value::default();
+        let is_another = matches!(boot, Happening::Boot { handover: Some(_), .. });
         let (main, state) = (session.machine().load(&zero), session.machine().load(&zero));
         Ok(Self {
             budget: if genesis.budget == 0 { pace::BUDGET } else { genesis.budget },
@@ -144,7 +145,7 @@ impl Living {
             is_booted: false,
             main: (zero, main),
             state,
-            owed: Owed::default(),
+            owed: if is_another { Owed::inherited() } else { Owed::default() },
             event: None,
             ready: None,
             held: None,
@@ -165,6 +166,9 @@ impl Living {
             Input::Again { budget } => (pace::steps(budget.0), true),
             _ => (pace::AT_ONCE, false),
         };
+        if let Input::Message { reply, .. } = &input {
+            self.owed.not_owed(*reply);
+        }
         match input {
             Input::Query { port, payload } => return vec![self.query(port, payload)],
             Input::Boot { .. } | Input::Again { .. } => {}

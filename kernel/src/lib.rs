@@ -12,6 +12,7 @@ mod boot;
 mod command;
 mod event;
 mod happening;
+mod numbers;
 mod owed;
 mod pace;
 mod talk;
