@@ -258,8 +258,7 @@ impl Living {
                 self.pause();
             }
             if let Some(talk) = self.talks.remove(index) {
-                talk.end(&mut self.session);
-                self.session.set_files(self.program.bundle.files());
+                self.end_talk(talk);
             }
         } else if self.owed.gone(reply) {
             self.waiting.push_back(Happening::Gone { reply });

@@ -308,12 +308,17 @@ impl Living {
                     Some(answer) if !self.fits(bytes_of(&answer), 1) => self.held = Some(answer),
                     answer => self.put(answer),
                 }
-                talk.end(&mut self.session);
                 self.on = None;
-                self.renew();
+                self.end_talk(talk);
             }
         }
         used
+    }
+
+    /// It is over, however it ended.
+    pub(super) fn end_talk(&mut self, talk: Talk) {
+        talk.end(&mut self.session, &mut self.program);
+        self.renew();
     }
 
     /// The program's function may have been defined anew.

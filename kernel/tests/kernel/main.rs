@@ -9,4 +9,5 @@ mod events;
 mod fuzzed;
 mod limits;
 mod module;
+mod talks;
 mod turns;
