@@ -261,7 +261,10 @@ impl Living {
                 self.waiting.retain(|other| other.request() != Some(*request));
                 self.owed.reopen(*request);
                 let code = Code::ABORTED;
-                self.waiting.push_front(Happening::Broken { request: *request, code, text });
+                // But a program that has taken this one's place meanwhile hears of that first.
+                let is_loaded = |other: &&Happening| matches!(other, Happening::Loaded { .. });
+                let index = self.waiting.iter().take_while(is_loaded).count();
+                self.waiting.insert(index, Happening::Broken { request: *request, code, text });
                 self.waiting_bytes = self.waiting.iter().map(Happening::bytes).sum();
             }
             _ => {
@@ -298,10 +301,11 @@ impl Living {
             Spoken::More => self.talks.push_front(talk),
             Spoken::Done(payload) => {
                 if let Some(key) = talk.key.take() {
-                    self.waiting.push_back(match why_not(&payload) {
-                        None => Happening::Loaded { key },
-                        Some(why) => Happening::Failed { key, why },
-                    });
+                    match why_not(&payload) {
+                        // What else waits is for the new program, which hears of this first.
+                        None => self.waiting.push_front(Happening::Loaded { key }),
+                        Some(why) => self.waiting.push_back(Happening::Failed { key, why }),
+                    }
                 }
                 // Room is made for it in the next step, if there is none: nothing else is done before.
                 match answer(talk.reply, payload) {

@@ -119,3 +119,24 @@ fn a_program_that_failed_defines_nothing() {
     assert_eq!(tell(&mut kernel, 4, 2, b""), [answer(2, b"old")]);
     assert!(eval(&mut kernel, "x").contains("nothing is named `x`"));
 }
+
+#[test]
+fn a_program_hears_first_that_it_was_loaded() {
+    let mut kernel = kernel(SLOW);
+    let new = "(def (fib n) (if (lth n 2) n (add (fib (sub n 1)) (fib (sub n 2)))))
+        (def z (fib 26)) (def start 0) (def (main self input) [self [[\"trace\" (idx 0 input)]]])";
+    let mut outputs = give(&mut kernel, &message(5, 1, b""));
+    outputs.extend(give(&mut kernel, &message(6, 0, new.as_bytes())));
+    for reply in 2..9 {
+        outputs.extend(give(&mut kernel, &message(5, reply, b"")));
+    }
+    outputs.extend(give(&mut kernel, &message(3, 0, b"")));
+    let outputs = rest(&mut kernel, outputs);
+    let traces = outputs.iter().filter_map(|output| match output {
+        Output::Trace { text } => Some(text.as_str()),
+        _ => None,
+    });
+    let traces: Vec<&str> = traces.collect();
+    assert_eq!(traces[0], "loaded", "{outputs:?}");
+    assert!(traces.len() > 2 && traces[1..].iter().all(|trace| *trace == "message"), "{traces:?}");
+}
