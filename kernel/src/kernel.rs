@@ -121,6 +121,8 @@ struct Living {
     on: Option<Who>,
     /// Steps that events have taken since the others had a turn.
     debt: u64,
+    /// Whether no event begins until self is set: that waits for the one under way, and has waited for a turn.
+    is_set_due: bool,
     /// Whether the next turn of the others is the owner's.
     is_owners_turn: bool,
     outputs: Vec<Output>,
@@ -155,6 +157,7 @@ impl Living {
             computations: VecDeque::new(),
             on: None,
             debt: 0,
+            is_set_due: false,
             is_owners_turn: false,
             outputs: Vec::new(),
             output_bytes: 0,

@@ -49,12 +49,16 @@ impl Living {
                 self.boot(left)
             } else {
                 let is_event = self.event.is_some() || !self.waiting.is_empty();
-                let is_talk = self.talks.front().is_some_and(|talk| !talk.waits() || self.event.is_none());
+                let is_set = self.talks.front().is_some_and(Talk::waits);
+                let is_talk = !self.talks.is_empty() && !(is_set && self.event.is_some());
                 let is_other = is_talk || !self.computations.is_empty();
-                let is_turn = is_other && self.debt >= pace::TURN;
+                // To set self is nobody's turn while an event is under way, but it must not wait for the next one, too.
+                self.is_set_due = is_set && (self.is_set_due || (!is_talk && self.debt >= pace::TURN));
+                let is_turn = is_other && (self.debt >= pace::TURN || (is_talk && self.is_set_due));
                 if is_event && !is_turn {
-                    let used = self.event(if is_other { left.min(pace::TURN) } else { left });
-                    self.debt = if is_other { self.debt.saturating_add(used) } else { 0 };
+                    let is_awaited = is_other || is_set;
+                    let used = self.event(if is_awaited { left.min(pace::TURN) } else { left });
+                    self.debt = if is_awaited { self.debt.saturating_add(used) } else { 0 };
                     used
                 } else if is_other && (is_turn || is_slice || is_talk) {
                     self.debt = 0;
