@@ -15,6 +15,7 @@ mod happening;
 mod numbers;
 mod owed;
 mod pace;
+mod size;
 mod talk;
 mod views;
 

@@ -1,6 +1,7 @@
 //! What one step may put out, and what may wait for another.
 
 use kernel::{Command, Kernel};
+use seed::cbor::Value;
 use seed::message::{Input, Output};
 use seed::{Nanos, ReplyId};
 
@@ -106,4 +107,32 @@ fn nothing_follows_a_become_that_waited_for_room() {
     let last = slices.last().unwrap();
     assert!(matches!(&last[..], [Output::Become { .. }]), "{} outputs", last.len());
     assert_eq!(replies(&slices).last(), Some(&4));
+}
+
+#[test]
+fn what_is_larger_as_text_than_an_answer_may_be_is_not_printed() {
+    let why = "as text this would be larger than the 15 MiB that there is room for: look at a part of it, or at self in brief";
+    let mut kernel = kernel(ECHO);
+    // A small row of texts, a hundred thousand times.
+    let set = format!("(set! self (map (const (replicate 3 \"{}\")) (range 100000)))", "0123456789".repeat(100));
+    assert_eq!(eval(&mut kernel, &set), "");
+    let source = |name: &str| Command::Source { name: name.to_owned() };
+    for command in [source("self"), Command::Show { depth: 0 }] {
+        assert_eq!(query(&mut kernel, &command.encode()), refuse(0, why), "{command:?}");
+        assert_eq!(tell(&mut kernel, 0, 1, &command.encode()), [refuse(1, why)], "{command:?}");
+    }
+    // A definition that captures it.
+    assert_eq!(eval(&mut kernel, "(def all self) (set! self 7) (len all)"), "100000");
+    for command in [source("all"), Command::Show { depth: 0 }, Command::Show { depth: 1 }] {
+        assert_eq!(query(&mut kernel, &command.encode()), refuse(0, why), "{command:?}");
+    }
+    assert_eq!(view(&mut kernel, &source("self")), Value::Text("7\n".into()));
+}
+
+#[test]
+fn what_is_large_is_printed_while_it_fits() {
+    let mut kernel = kernel(ECHO);
+    eval(&mut kernel, "(set! self (gen 120000 (fn (i) [i (mul i 1000000007)])))");
+    let Value::Text(text) = view(&mut kernel, &Command::Show { depth: 0 }) else { panic!() };
+    assert!(text.len() > 2 << 20 && text.contains("[119999 119999000839993]"), "{} bytes", text.len());
 }
