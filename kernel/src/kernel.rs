@@ -23,6 +23,7 @@ use crate::happening::Happening;
 use crate::owed::Owed;
 use crate::pace;
 use crate::talk::{Program, Talk, What};
+use crate::waiting::Waiting;
 
 /// What a machine of the language does with its inputs.
 #[derive(Default)]
@@ -114,8 +115,7 @@ struct Living {
     ready: Option<(Happening, Wanted)>,
     /// An answer to the owner that did not fit.
     held: Option<Output>,
-    waiting: VecDeque<Happening>,
-    waiting_bytes: usize,
+    waiting: Waiting,
     talks: VecDeque<Talk>,
     computations: VecDeque<Computation>,
     on: Option<Who>,
@@ -137,8 +137,10 @@ impl Living {
         let mut session = Session::bare(limits, nothing).map_err(|limit| limit.to_string())?;
         session.limit_parts(pace::NAMED_PARTS_MAX);
         let zero = Value::default();
+        let mut waiting = Waiting::default();
         let is_another = matches!(boot, Happening::Boot { handover: Some(_), .. });
         let (main, state) = (session.machine().load(&zero), session.machine().load(&zero));
+        waiting.push(boot);
         Ok(Self {
             budget: if genesis.budget == 0 { pace::BUDGET } else { genesis.budget },
             boot: Some(Boot::new(genesis.program, &mut session)?),
@@ -151,8 +153,7 @@ impl Living {
             event: None,
             ready: None,
             held: None,
-            waiting: VecDeque::from([boot]),
-            waiting_bytes: 0,
+            waiting,
             talks: VecDeque::new(),
             computations: VecDeque::new(),
             on: None,
@@ -178,30 +179,45 @@ impl Living {
             Input::Message { port, reply, payload, .. } if port.0 == 0 && payload.first() == Some(&MARK) => {
                 self.command(reply, &payload[1..]);
             }
-            Input::Message { reply, ref payload, .. }
-                if self.waiting_bytes.saturating_add(payload.len()) > pace::WAITING_BYTES_MAX =>
-            {
-                self.refuse(reply, Code::LIMIT, "too much is waiting for the machine: ask again later".to_owned());
-            }
             Input::Gone { reply } => self.gone(reply),
             input => {
-                match &input {
-                    Input::Message { reply, .. } => self.owed.owe(*reply),
-                    Input::Answer { request, more: false, .. } | Input::Broken { request, .. } => {
-                        self.owed.settle(*request);
-                    }
-                    _ => {}
-                }
-                if let Some(happening) = Happening::of(input)
-                    && happening.request().is_none_or(|request| self.owed.waits(request))
-                {
-                    self.waiting_bytes += happening.bytes();
-                    self.waiting.push_back(happening);
+                if let Some(happening) = Happening::of(input) {
+                    self.happens(happening);
                 }
             }
         }
         self.work(steps, is_slice);
         self.let_go()
+    }
+
+    /// Something that the program is told of when its turn comes.
+    fn happens(&mut self, happening: Happening) {
+        let is_too_much = !self.waiting.has_room(&happening);
+        match &happening {
+            Happening::Message { reply, .. } if is_too_much => {
+                let text = "too much is waiting for the machine: ask again later".to_owned();
+                return self.refuse(*reply, Code::LIMIT, text);
+            }
+            Happening::Message { reply, .. } => self.owed.owe(*reply),
+            // Cancelled, or over: what the program is told of that waits already.
+            Happening::Answer { request, .. } | Happening::Broken { request, .. } if self.owed.is_settled(*request) => {
+                return;
+            }
+            Happening::Answer { request, more, .. } if is_too_much => {
+                let (request, code) = (*request, Code::LIMIT);
+                if *more {
+                    self.put(Some(Output::Cancel { request }));
+                }
+                self.owed.settle(request);
+                let text = "more was answered than can wait for the machine".to_owned();
+                return self.waiting.push(Happening::Broken { request, code, text });
+            }
+            Happening::Answer { request, more: false, .. } | Happening::Broken { request, .. } => {
+                self.owed.settle(*request);
+            }
+            _ => {}
+        }
+        self.waiting.push(happening);
     }
 
     /// The outputs so far, and whether there is more to do.
@@ -264,7 +280,7 @@ impl Living {
                 self.end_talk(talk);
             }
         } else if self.owed.gone(reply) {
-            self.waiting.push_back(Happening::Gone { reply });
+            self.waiting.push(Happening::Gone { reply });
         }
     }
 

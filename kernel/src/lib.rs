@@ -18,6 +18,7 @@ mod pace;
 mod size;
 mod talk;
 mod views;
+mod waiting;
 
 #[cfg(target_arch = "wasm32")]
 mod raw;

@@ -159,8 +159,7 @@ impl Living {
 
     fn next_event(&mut self) -> Option<Event> {
         loop {
-            let happening = self.waiting.pop_front()?;
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(happening.bytes());
+            let happening = self.waiting.pop()?;
             match &happening {
                 // Cancelled since it came.
                 Happening::Answer { request, .. } | Happening::Broken { request, .. } if !self.owed.waits(*request) => {
@@ -217,9 +216,7 @@ impl Living {
             }
         };
         if !cancelled.is_empty() {
-            let is_about = |happening: &Happening| happening.request().is_some_and(|it| cancelled.contains(&it));
-            self.waiting.retain(|happening| !is_about(happening));
-            self.waiting_bytes = self.waiting.iter().map(Happening::bytes).sum();
+            self.waiting.forget(&cancelled);
         }
         outputs.into_iter().for_each(|output| self.put(Some(output)));
         let machine = self.session.machine();
@@ -230,7 +227,7 @@ impl Living {
             let bundle = Bundle::new(vec![(LOADED.to_owned(), text)]);
             match bundle {
                 Ok(bundle) => self.talks.push_back(Talk::wanted(key, bundle)),
-                Err(why) => self.waiting.push_back(Happening::Failed { key, why }),
+                Err(why) => self.waiting.push(Happening::Failed { key, why }),
             }
         }
         if let Some(state) = wanted.state {
@@ -262,14 +259,10 @@ impl Living {
                 if *more && !self.owed.is_settled(*request) {
                     self.put(Some(Output::Cancel { request: *request }));
                 }
-                self.waiting.retain(|other| other.request() != Some(*request));
+                self.waiting.forget(&[*request]);
                 self.owed.reopen(*request);
                 let code = Code::ABORTED;
-                // But a program that has taken this one's place meanwhile hears of that first.
-                let is_loaded = |other: &&Happening| matches!(other, Happening::Loaded { .. });
-                let index = self.waiting.iter().take_while(is_loaded).count();
-                self.waiting.insert(index, Happening::Broken { request: *request, code, text });
-                self.waiting_bytes = self.waiting.iter().map(Happening::bytes).sum();
+                self.waiting.push_first(Happening::Broken { request: *request, code, text });
             }
             _ => {
                 if let Happening::Gone { reply } = &happening {
@@ -307,8 +300,8 @@ impl Living {
                 if let Some(key) = talk.key.take() {
                     match why_not(&payload) {
                         // What else waits is for the new program, which hears of this first.
-                        None => self.waiting.push_front(Happening::Loaded { key }),
-                        Some(why) => self.waiting.push_back(Happening::Failed { key, why }),
+                        None => self.waiting.push_first(Happening::Loaded { key }),
+                        Some(why) => self.waiting.push(Happening::Failed { key, why }),
                     }
                 }
                 // Room is made for it in the next step, if there is none: nothing else is done before.
@@ -372,7 +365,7 @@ impl Living {
             }
         };
         self.on = None;
-        self.waiting.push_back(happening);
+        self.waiting.push(happening);
         used
     }
 }

@@ -2,8 +2,8 @@
 
 use kernel::{Command, Kernel};
 use seed::cbor::Value;
-use seed::message::{Input, Output};
-use seed::{Nanos, ReplyId};
+use seed::message::{Code, Input, Output};
+use seed::{Nanos, PortId, ReplyId, RequestId};
 
 use crate::common::*;
 
@@ -135,4 +135,66 @@ fn what_is_large_is_printed_while_it_fits() {
     eval(&mut kernel, "(set! self (gen 120000 (fn (i) [i (mul i 1000000007)])))");
     let Value::Text(text) = view(&mut kernel, &Command::Show { depth: 0 }) else { panic!() };
     assert!(text.len() > 2 << 20 && text.contains("[119999 119999000839993]"), "{} bytes", text.len());
+}
+
+/// Asks at port 2 under 7 and keeps what it hears of that; a message at port 5 takes some time.
+const HEARS: &str = "(def (loop n) (loop (inc n)))
+    (def start [])
+    (def (main self input)
+      (case (idx 0 input)
+        \"message\" (if (eql 5 (idx 1 input)) [(loop 0) []] [self [[\"ask\" 7 2 \"\"]]])
+        \"answer\" [(snoc self (idx 2 input)) []]
+        \"broken\" [(snoc self [(idx 1 input) (idx 2 input)]) []]
+        _ [self []]))";
+
+/// A kernel that waits for an answer under 7, with an event under way that ends at the budget.
+fn busy() -> Kernel {
+    let (mut kernel, outputs) = booted(&kernel::Genesis { budget: 20_000_000, ..text(HEARS) });
+    rest(&mut kernel, outputs);
+    assert_eq!(tell(&mut kernel, 4, 0, b""), [ask(7, 2, b"")]);
+    assert_eq!(give(&mut kernel, &message(5, 0, b"")), [Output::Again]);
+    kernel
+}
+
+fn part(more: bool, bytes: usize) -> Input {
+    Input::Answer { request: RequestId(7), more, payload: vec![0; bytes] }
+}
+
+#[test]
+fn a_stream_that_cannot_wait_is_cancelled_and_said_to_be_broken() {
+    let mut kernel = busy();
+    for _ in 0..7 {
+        assert_eq!(give(&mut kernel, &part(true, 9 << 20)), [Output::Again]);
+    }
+    let cancel = Output::Cancel { request: RequestId(7) };
+    assert_eq!(give(&mut kernel, &part(true, 9 << 20)), [cancel, Output::Again]);
+    // The host says no more of it; if it does, that is nothing.
+    let outputs = give(&mut kernel, &part(true, 1));
+    let outputs = rest(&mut kernel, outputs);
+    assert!(matches!(&outputs[..], [Output::Trace { .. }]), "{outputs:?}");
+    let parts = "1 ".repeat(7);
+    assert_eq!(eval(&mut kernel, "self"), format!("[{parts}[7 5]]"));
+    assert_eq!(tell(&mut kernel, 4, 0, b""), [ask(7, 2, b"")], "the number is free");
+}
+
+#[test]
+fn an_answer_that_cannot_wait_is_a_broken_request() {
+    let mut kernel = busy();
+    (0..7).for_each(|_| drop(give(&mut kernel, &part(true, 9 << 20))));
+    let outputs = give(&mut kernel, &part(false, 9 << 20));
+    assert_eq!(outputs, [Output::Again], "the host knows that it is over");
+    rest(&mut kernel, outputs);
+    assert_eq!(eval(&mut kernel, "(idx 7 self)"), "[7 5]");
+}
+
+#[test]
+fn who_a_message_is_from_takes_room_too() {
+    let mut kernel = busy();
+    let from =
+        |reply| Input::Message { port: PortId(4), from: vec![0; 10 << 20], reply: ReplyId(reply), payload: vec![] };
+    for reply in 1..7 {
+        assert_eq!(give(&mut kernel, &from(reply)), [Output::Again]);
+    }
+    let outputs = give(&mut kernel, &from(7));
+    assert!(matches!(&outputs[0], Output::Refuse { reply: ReplyId(7), code: Code(5), .. }), "{outputs:?}");
 }
