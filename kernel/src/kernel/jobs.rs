@@ -50,7 +50,7 @@ impl Living {
             } else {
                 let is_event = self.event.is_some() || !self.waiting.is_empty();
                 let is_set = self.talks.front().is_some_and(Talk::waits);
-                let is_talk = !self.talks.is_empty() && !(is_set && self.event.is_some());
+                let is_talk = if is_set { self.event.is_none() } else { !self.talks.is_empty() };
                 let is_other = is_talk || !self.computations.is_empty();
                 // To set self is nobody's turn while an event is under way, but it must not wait for the next one, too.
                 self.is_set_due = is_set && (self.is_set_due || (!is_talk && self.debt >= pace::TURN));
