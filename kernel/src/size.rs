@@ -123,7 +123,9 @@ impl Sizes {
                 let is_small = counted.written.forms < REPEATED_MIN;
                 done.push(if is_small { *counted } else { Counted { written: REPEATED, ..*counted } });
             } else if let Some(bytes) = value.as_bar() {
-                done.push(Counted::atom(text_bytes(&bytes)));
+                let counted = Counted::atom(text_bytes(&bytes));
+                met.extend(at.map(|at| (at, counted)));
+                done.push(counted);
             } else {
                 match value {
                     Value::Nat(nat) => done.push(Counted::atom(digits(nat.bit_count()))),
