@@ -61,13 +61,15 @@ impl Happening {
         }
     }
 
-    /// Bytes that it takes while it waits.
+    /// Bytes that it takes while it waits. What is in the evaluator is not counted: that has its own limit.
     pub(crate) fn bytes(&self) -> usize {
-        match self {
+        let held = match self {
             Self::Message { payload, from, .. } => payload.len() + from.len(),
             Self::Answer { payload, .. } => payload.len(),
+            Self::Broken { text, .. } | Self::Failed { why: text, .. } => text.len(),
             _ => 0,
-        }
+        };
+        held + OWN_BYTES
     }
 
     /// The request that it is about.
@@ -122,6 +124,9 @@ impl Happening {
         }
     }
 }
+
+/// What one takes that says nothing.
+const OWN_BYTES: usize = 64;
 
 fn granted(grants: &[Grant]) -> Value {
     let grant = |grant: &Grant| Value::row(vec![Value::word(grant.port.0), Value::bar(grant.name.as_bytes())]);

@@ -23,6 +23,7 @@ use crate::happening::Happening;
 use crate::owed::Owed;
 use crate::pace;
 use crate::talk::{Program, Talk, What};
+use crate::waiting::Waiting;
 
 /// What a machine of the language does with its inputs.
 #[derive(Default)]
@@ -112,13 +113,16 @@ struct Living {
     event: Option<Event>,
     /// An event that is done, and whose outputs did not fit.
     ready: Option<(Happening, Wanted)>,
-    waiting: VecDeque<Happening>,
-    waiting_bytes: usize,
+    /// An answer to the owner that did not fit.
+    held: Option<Output>,
+    waiting: Waiting,
     talks: VecDeque<Talk>,
     computations: VecDeque<Computation>,
     on: Option<Who>,
     /// Steps that events have taken since the others had a turn.
     debt: u64,
+    /// Whether no event begins until self is set: that waits for the one under way, and has waited for a turn.
+    is_set_due: bool,
     /// Whether the next turn of the others is the owner's.
     is_owners_turn: bool,
     outputs: Vec<Output>,
@@ -133,7 +137,10 @@ impl Living {
         let mut session = Session::bare(limits, nothing).map_err(|limit| limit.to_string())?;
         session.limit_parts(pace::NAMED_PARTS_MAX);
         let zero = Value::default();
+        let mut waiting = Waiting::default();
+        let is_another = matches!(boot, Happening::Boot { handover: Some(_), .. });
         let (main, state) = (session.machine().load(&zero), session.machine().load(&zero));
+        waiting.push(boot);
         Ok(Self {
             budget: if genesis.budget == 0 { pace::BUDGET } else { genesis.budget },
             boot: Some(Boot::new(genesis.program, &mut session)?),
@@ -142,15 +149,16 @@ impl Living {
             is_booted: false,
             main: (zero, main),
             state,
-            owed: Owed::default(),
+            owed: if is_another { Owed::inherited() } else { Owed::default() },
             event: None,
             ready: None,
-            waiting: VecDeque::from([boot]),
-            waiting_bytes: 0,
+            held: None,
+            waiting,
             talks: VecDeque::new(),
             computations: VecDeque::new(),
             on: None,
             debt: 0,
+            is_set_due: false,
             is_owners_turn: false,
             outputs: Vec::new(),
             output_bytes: 0,
@@ -162,36 +170,54 @@ impl Living {
             Input::Again { budget } => (pace::steps(budget.0), true),
             _ => (pace::AT_ONCE, false),
         };
+        if let Input::Message { reply, .. } = &input {
+            self.owed.not_owed(*reply);
+        }
         match input {
             Input::Query { port, payload } => return vec![self.query(port, payload)],
             Input::Boot { .. } | Input::Again { .. } => {}
             Input::Message { port, reply, payload, .. } if port.0 == 0 && payload.first() == Some(&MARK) => {
                 self.command(reply, &payload[1..]);
             }
-            Input::Message { reply, ref payload, .. }
-                if self.waiting_bytes.saturating_add(payload.len()) > pace::WAITING_BYTES_MAX =>
-            {
-                self.refuse(reply, Code::LIMIT, "too much is waiting for the machine: ask again later".to_owned());
-            }
             Input::Gone { reply } => self.gone(reply),
             input => {
-                match &input {
-                    Input::Message { reply, .. } => self.owed.owe(*reply),
-                    Input::Answer { request, more: false, .. } | Input::Broken { request, .. } => {
-                        self.owed.settle(*request);
-                    }
-                    _ => {}
-                }
-                if let Some(happening) = Happening::of(input)
-                    && happening.request().is_none_or(|request| self.owed.waits(request))
-                {
-                    self.waiting_bytes += happening.bytes();
-                    self.waiting.push_back(happening);
+                if let Some(happening) = Happening::of(input) {
+                    self.happens(happening);
                 }
             }
         }
         self.work(steps, is_slice);
         self.let_go()
+    }
+
+    /// Something that the program is told of when its turn comes.
+    fn happens(&mut self, happening: Happening) {
+        let is_too_much = !self.waiting.has_room(&happening);
+        match &happening {
+            Happening::Message { reply, .. } if is_too_much => {
+                let text = "too much is waiting for the machine: ask again later".to_owned();
+                return self.refuse(*reply, Code::LIMIT, text);
+            }
+            Happening::Message { reply, .. } => self.owed.owe(*reply),
+            // Cancelled, or over: what the program is told of that waits already.
+            Happening::Answer { request, .. } | Happening::Broken { request, .. } if self.owed.is_settled(*request) => {
+                return;
+            }
+            Happening::Answer { request, more, .. } if is_too_much => {
+                let (request, code) = (*request, Code::LIMIT);
+                if *more {
+                    self.put(Some(Output::Cancel { request }));
+                }
+                self.owed.settle(request);
+                let text = "more was answered than can wait for the machine".to_owned();
+                return self.waiting.push(Happening::Broken { request, code, text });
+            }
+            Happening::Answer { request, more: false, .. } | Happening::Broken { request, .. } => {
+                self.owed.settle(*request);
+            }
+            _ => {}
+        }
+        self.waiting.push(happening);
     }
 
     /// The outputs so far, and whether there is more to do.
@@ -201,6 +227,7 @@ impl Living {
         let is_busy = self.boot.is_some()
             || self.event.is_some()
             || self.ready.is_some()
+            || self.held.is_some()
             || !self.waiting.is_empty()
             || !self.talks.is_empty()
             || !self.computations.is_empty();
@@ -244,16 +271,16 @@ impl Living {
 
     /// An asker has gone.
     fn gone(&mut self, reply: ReplyId) {
+        self.held.take_if(|held| matches!(held, Output::Answer { reply: to, .. } if *to == reply));
         if let Some(index) = self.talks.iter().position(|talk| talk.reply == reply) {
             if index == 0 && self.on == Some(Who::Talk) {
                 self.pause();
             }
             if let Some(talk) = self.talks.remove(index) {
-                talk.end(&mut self.session);
-                self.session.set_files(self.program.bundle.files());
+                self.end_talk(talk);
             }
         } else if self.owed.gone(reply) {
-            self.waiting.push_back(Happening::Gone { reply });
+            self.waiting.push(Happening::Gone { reply });
         }
     }
 

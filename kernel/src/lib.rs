@@ -12,10 +12,13 @@ mod boot;
 mod command;
 mod event;
 mod happening;
+mod numbers;
 mod owed;
 mod pace;
+mod size;
 mod talk;
 mod views;
+mod waiting;
 
 #[cfg(target_arch = "wasm32")]
 mod raw;

@@ -30,6 +30,10 @@ pub(crate) struct Talk {
     pub(crate) key: Option<Root>,
     what: What,
     evaluation: Option<Evaluation>,
+    /// What forms have defined, once all of them are done.
+    defined: Vec<(String, Value)>,
+    /// Whether the session has the files of a program that has not taken this one's place.
+    has_files: bool,
     shown: Vec<String>,
     shown_bytes: usize,
     /// What self, or an entry of it, is to become once no event is under way.
@@ -59,7 +63,8 @@ const SHOWN_BYTES_MAX: usize = 4 << 20;
 
 impl Talk {
     pub(crate) fn new(reply: ReplyId, what: What) -> Self {
-        Self { reply, key: None, what, evaluation: None, shown: Vec::new(), shown_bytes: 0, set: None }
+        let (evaluation, defined, shown) = (None, Vec::new(), Vec::new());
+        Self { reply, key: None, what, evaluation, defined, has_files: false, shown, shown_bytes: 0, set: None }
     }
 
     /// A text that the program wants in its place.
@@ -92,10 +97,18 @@ impl Talk {
         }
     }
 
-    /// Gives it up.
-    pub(crate) fn end(self, session: &mut Session) {
+    /// It is over, whether it is done, has failed or is given up: what forms have defined by then is defined, and of a program
+    /// that has not taken this one's place nothing stays.
+    pub(crate) fn end(mut self, session: &mut Session, program: &mut Program) {
         if let Some(evaluation) = self.evaluation {
+            if matches!(self.what, What::Forms { .. }) {
+                self.defined.extend_from_slice(evaluation.defined());
+            }
             session.end(evaluation);
+        }
+        program.define(self.defined);
+        if self.has_files {
+            session.set_files(program.bundle.files());
         }
         let roots = self.set.map(|(_, root)| root).into_iter().chain(self.key);
         roots.for_each(|root| session.machine().release(root));
@@ -136,22 +149,19 @@ impl Talk {
                     let names = outcome.definitions.iter().map(|(name, _)| name.clone()).collect();
                     let done = match &self.what {
                         What::Forms { .. } => {
-                            around.program.define(outcome.definitions);
+                            self.defined = outcome.definitions;
                             Ok(())
                         }
                         What::Program(bundle) => around.replace(bundle, outcome.definitions),
                     };
+                    self.has_files &= done.is_err();
                     return Spoken::Done(match done {
                         Ok(()) => self.succeeded(names),
                         Err(why) => failed(&why),
                     });
                 }
                 Err(error) => {
-                    // What it defined before it failed is defined.
-                    if matches!(self.what, What::Forms { .. }) {
-                        around.program.define(evaluation.defined().to_vec());
-                    }
-                    around.session.end(evaluation);
+                    self.evaluation = Some(evaluation);
                     return Spoken::Done(failed(&self.render(&error)));
                 }
             }
@@ -159,11 +169,12 @@ impl Talk {
         }
     }
 
-    fn begin(&self, session: &mut Session) -> Result<Evaluation, String> {
+    fn begin(&mut self, session: &mut Session) -> Result<Evaluation, String> {
         let begun = match &self.what {
             What::Forms { text, .. } => session.begin(text, true),
             What::Program(bundle) => {
                 session.set_files(bundle.files());
+                self.has_files = true;
                 session.begin_program(&bundle.first.1)
             }
         };
@@ -303,7 +314,6 @@ impl Around<'_> {
     /// Another program takes this one's place. What was defined at the prompt and is not defined by it stays.
     fn replace(&mut self, bundle: &Bundle, definitions: Vec<(String, Value)>) -> Result<(), String> {
         if !definitions.iter().any(|(name, _)| name == "main") {
-            self.session.set_files(self.program.bundle.files());
             return Err(format!(
                 "{} defines no `main`, which is {MAIN}: the machine goes on with its program\n",
                 bundle.first.0

@@ -8,6 +8,7 @@ use seed::cbor::Writer;
 
 use crate::command::Command;
 use crate::pace;
+use crate::size::Sizes;
 use crate::talk::{Program, key_of, sampled};
 
 /// Names of self's table that are told, and their length.
@@ -18,6 +19,18 @@ const KEY_BYTES_MAX: usize = 64;
 pub(crate) struct Job {
     pub(crate) what: String,
     pub(crate) steps: u64,
+}
+
+/// Not all that is in memory can be text.
+fn within(sizes: &Sizes) -> Result<(), String> {
+    if sizes.is_within() { Ok(()) } else { Err(too_large()) }
+}
+
+fn too_large() -> String {
+    format!(
+        "as text this would be larger than the {} MiB that there is room for: look at a part of it, or at self in brief",
+        pace::OUTPUT_BYTES_MAX >> 20
+    )
 }
 
 /// What can be looked at.
@@ -55,7 +68,8 @@ impl View<'_> {
             }
             Command::Eval { .. } | Command::Load { .. } => return Err("this is a message's, and no query's".to_owned()),
         }
-        Ok(writer.finish())
+        let answer = writer.finish();
+        if answer.len() > pace::OUTPUT_BYTES_MAX { Err(too_large()) } else { Ok(answer) }
     }
 
     /// All that can be named: definitions, entries of self, self.
@@ -74,6 +88,10 @@ impl View<'_> {
 
     fn source(&mut self, name: &str) -> Result<String, String> {
         if let Some(value) = self.session.environment().get(name) {
+            let names = self.session.environment().iter().filter(|(_, other)| *other != value);
+            let mut sizes = Sizes::new(names);
+            sizes.define(name, value);
+            within(&sizes)?;
             let definition = [(name.to_owned(), value.clone())];
             return Ok(show_definitions(&definition, &self.session.names_but(name), WIDTH));
         }
@@ -88,7 +106,11 @@ impl View<'_> {
         let root = root.ok_or_else(|| format!("nothing is named {name}"))?;
         let value = machine.read_within(root, pace::NAMED_PARTS_MAX);
         machine.release(root);
-        Ok(show(&value.map_err(|error| error.to_string())?, &self.session.names(), WIDTH))
+        let value = value.map_err(|error| error.to_string())?;
+        let mut sizes = Sizes::new(self.session.environment().iter());
+        sizes.value(&value);
+        within(&sizes)?;
+        Ok(show(&value, &self.session.names(), WIDTH))
     }
 
     /// The definitions of the program, and then self.
@@ -97,9 +119,14 @@ impl View<'_> {
         self.session.base().iter().for_each(|(name, value)| names.add(name, value));
         let mut definitions = self.program.definitions.clone();
         definitions.retain(|(name, _)| name != "self");
+        let mut sizes = Sizes::new(self.session.base().iter());
+        definitions.iter().for_each(|(name, value)| sizes.define(name, value));
+        within(&sizes)?;
         if depth == 0 {
             let state = self.session.machine().read_within(self.state, pace::NAMED_PARTS_MAX);
             let state = state.map_err(|error| format!("self cannot be shown whole: {error}"))?;
+            sizes.define("self", &state);
+            within(&sizes)?;
             definitions.push(("self".to_owned(), state));
             return Ok(show_definitions(&definitions, &names, WIDTH));
         }

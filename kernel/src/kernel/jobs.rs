@@ -5,7 +5,7 @@ use lang::text::WIDTH;
 use seed::ReplyId;
 use seed::message::{Code, Output};
 
-use super::{Computation, FAILED, Living, TALKS_MAX, Who};
+use super::{Computation, FAILED, Living, TALKS_MAX, Who, bytes_of};
 use crate::boot::Bundle;
 use crate::event::{Ended, Event, Wanted, limited};
 use crate::happening::Happening;
@@ -27,24 +27,38 @@ impl Living {
     /// Works for about so many steps. Computations have more than their turns only in a slice that was asked for.
     pub(super) fn work(&mut self, steps: u64, is_slice: bool) {
         let mut left = steps;
-        while left > 0 && self.outputs.len() < pace::OUTPUT_PARTS_MAX && !self.is_leaving() {
+        while left > 0 && self.has_room() {
+            if let Some(held) = self.held.take() {
+                if !self.fits(bytes_of(&held), 1) {
+                    self.held = Some(held);
+                    return;
+                }
+                self.put(Some(held));
+                continue;
+            }
             if let Some((happening, wanted)) = self.ready.take() {
-                if !self.fits(&wanted) {
+                if !self.fits(wanted.bytes, wanted.outputs.len()) {
                     self.ready = Some((happening, wanted));
                     return;
                 }
                 self.carry_out(happening, wanted);
+                // Nothing may follow it, if it becomes another program.
+                continue;
             }
             let used = if self.boot.is_some() {
                 self.boot(left)
             } else {
                 let is_event = self.event.is_some() || !self.waiting.is_empty();
-                let is_talk = self.talks.front().is_some_and(|talk| !talk.waits() || self.event.is_none());
+                let is_set = self.talks.front().is_some_and(Talk::waits);
+                let is_talk = if is_set { self.event.is_none() } else { !self.talks.is_empty() };
                 let is_other = is_talk || !self.computations.is_empty();
-                let is_turn = is_other && self.debt >= pace::TURN;
+                // To set self is nobody's turn while an event is under way, but it must not wait for the next one, too.
+                self.is_set_due = is_set && (self.is_set_due || (!is_talk && self.debt >= pace::TURN));
+                let is_turn = is_other && (self.debt >= pace::TURN || (is_talk && self.is_set_due));
                 if is_event && !is_turn {
-                    let used = self.event(if is_other { left.min(pace::TURN) } else { left });
-                    self.debt = if is_other { self.debt.saturating_add(used) } else { 0 };
+                    let is_awaited = is_other || is_set;
+                    let used = self.event(if is_awaited { left.min(pace::TURN) } else { left });
+                    self.debt = if is_awaited { self.debt.saturating_add(used) } else { 0 };
                     used
                 } else if is_other && (is_turn || is_slice || is_talk) {
                     self.debt = 0;
@@ -129,7 +143,7 @@ impl Living {
             }
             Some(Ended::Well(wanted)) => {
                 let happening = self.end_event(event);
-                if self.fits(&wanted) {
+                if self.fits(wanted.bytes, wanted.outputs.len()) {
                     self.carry_out(happening, wanted);
                 } else {
                     self.ready = Some((happening, wanted));
@@ -145,8 +159,7 @@ impl Living {
 
     fn next_event(&mut self) -> Option<Event> {
         loop {
-            let happening = self.waiting.pop_front()?;
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(happening.bytes());
+            let happening = self.waiting.pop()?;
             match &happening {
                 // Cancelled since it came.
                 Happening::Answer { request, .. } | Happening::Broken { request, .. } if !self.owed.waits(*request) => {
@@ -167,12 +180,17 @@ impl Living {
         happening
     }
 
-    /// Whether the outputs of this step may become as many as that.
-    fn fits(&self, wanted: &Wanted) -> bool {
+    /// Whether the outputs of this step may become so many more.
+    fn fits(&self, bytes: usize, parts: usize) -> bool {
         let is_first = self.outputs.is_empty();
-        let bytes = self.output_bytes.saturating_add(wanted.bytes);
-        let parts = self.outputs.len() + wanted.outputs.len();
+        let bytes = self.output_bytes.saturating_add(bytes);
+        let parts = self.outputs.len() + parts;
         is_first || (bytes <= pace::OUTPUT_BYTES_MAX && parts <= pace::OUTPUT_PARTS_MAX)
+    }
+
+    /// Whether anything at all may follow in this step. Words of a failure are let out wherever there is room: they are few.
+    fn has_room(&self) -> bool {
+        self.outputs.len() < pace::OUTPUT_PARTS_MAX && self.output_bytes < pace::OUTPUT_BYTES_MAX && !self.is_leaving()
     }
 
     /// The event has ended well: what it wants is done, and its self is the machine's.
@@ -198,9 +216,7 @@ impl Living {
             }
         };
         if !cancelled.is_empty() {
-            let is_about = |happening: &Happening| happening.request().is_some_and(|it| cancelled.contains(&it));
-            self.waiting.retain(|happening| !is_about(happening));
-            self.waiting_bytes = self.waiting.iter().map(Happening::bytes).sum();
+            self.waiting.forget(&cancelled);
         }
         outputs.into_iter().for_each(|output| self.put(Some(output)));
         let machine = self.session.machine();
@@ -211,7 +227,7 @@ impl Living {
             let bundle = Bundle::new(vec![(LOADED.to_owned(), text)]);
             match bundle {
                 Ok(bundle) => self.talks.push_back(Talk::wanted(key, bundle)),
-                Err(why) => self.waiting.push_back(Happening::Failed { key, why }),
+                Err(why) => self.waiting.push(Happening::Failed { key, why }),
             }
         }
         if let Some(state) = wanted.state {
@@ -243,11 +259,10 @@ impl Living {
                 if *more && !self.owed.is_settled(*request) {
                     self.put(Some(Output::Cancel { request: *request }));
                 }
-                self.waiting.retain(|other| other.request() != Some(*request));
+                self.waiting.forget(&[*request]);
                 self.owed.reopen(*request);
                 let code = Code::ABORTED;
-                self.waiting.push_front(Happening::Broken { request: *request, code, text });
-                self.waiting_bytes = self.waiting.iter().map(Happening::bytes).sum();
+                self.waiting.push_first(Happening::Broken { request: *request, code, text });
             }
             _ => {
                 if let Happening::Gone { reply } = &happening {
@@ -283,18 +298,28 @@ impl Living {
             Spoken::More => self.talks.push_front(talk),
             Spoken::Done(payload) => {
                 if let Some(key) = talk.key.take() {
-                    self.waiting.push_back(match why_not(&payload) {
-                        None => Happening::Loaded { key },
-                        Some(why) => Happening::Failed { key, why },
-                    });
+                    match why_not(&payload) {
+                        // What else waits is for the new program, which hears of this first.
+                        None => self.waiting.push_first(Happening::Loaded { key }),
+                        Some(why) => self.waiting.push(Happening::Failed { key, why }),
+                    }
                 }
-                self.put(answer(talk.reply, payload));
-                talk.end(&mut self.session);
+                // Room is made for it in the next step, if there is none: nothing else is done before.
+                match answer(talk.reply, payload) {
+                    Some(answer) if !self.fits(bytes_of(&answer), 1) => self.held = Some(answer),
+                    answer => self.put(answer),
+                }
                 self.on = None;
-                self.renew();
+                self.end_talk(talk);
             }
         }
         used
+    }
+
+    /// It is over, however it ended.
+    pub(super) fn end_talk(&mut self, talk: Talk) {
+        talk.end(&mut self.session, &mut self.program);
+        self.renew();
     }
 
     /// The program's function may have been defined anew.
@@ -340,7 +365,7 @@ impl Living {
             }
         };
         self.on = None;
-        self.waiting.push_back(happening);
+        self.waiting.push(happening);
         used
     }
 }

@@ -69,7 +69,7 @@ impl Living {
             budget: pace::QUERY.min(self.budget),
         };
         let spoken = talk.advance(&mut around, pace::QUERY);
-        talk.end(&mut self.session);
+        talk.end(&mut self.session, &mut self.program);
         match spoken {
             Spoken::Done(payload) => Output::Answer { reply: ReplyId::NONE, more: false, payload },
             Spoken::More => refused(FAILED, over(pace::QUERY)),

@@ -3,8 +3,8 @@
 use kernel::{Genesis, Kernel, Source};
 use lang::seedfile;
 use lang::session::Session;
-use seed::ReplyId;
 use seed::message::{Input, Output};
+use seed::{ReplyId, RequestId};
 
 use crate::common::*;
 
@@ -99,4 +99,72 @@ fn a_boot_that_never_ends_is_ended() {
         matches!(&outputs[..], [Output::Refuse { reply: ReplyId::NONE, text, .. }] if text.contains("1000000 steps")),
         "{outputs:?}"
     );
+}
+
+/// What is asked at a port of the kernel's tests, said by a program that was another one before.
+fn another() -> Kernel {
+    let source = "(def start [])
+        (def (main self input)
+          (case (idx 0 input)
+            \"boot\" [self [[\"answer\" 1 1 (idx 2 input)] [\"ask\" 50 2 \"\"]]]
+            \"message\" (case (idx 4 input)
+                         \"twice\" [self [[\"answer\" 1 0 \"\"] [\"answer\" 1 0 \"\"]]]
+                         \"late\" [self [[\"answer\" 1 0 \"late\"]]]
+                         \"cancel\" [self [[\"cancel\" 7]]]
+                         \"none\" [self [[\"answer\" 0 0 \"\"]]]
+                         \"talk\" [self [[\"answer\" 5 0 \"\"]]]
+                         _ [self [[\"answer\" (idx 3 input) 0 \"own\"]]])
+            \"answer\" (case (idx 3 input) \"bad\" (inc (die \"bad\")) _ [(snoc self input) []])
+            _ [(snoc self input) []]))";
+    let mut kernel = Kernel::with_limits(limits());
+    let genesis = text(source).encode();
+    let outputs = give(&mut kernel, &Input::Boot { genesis, grants: grants(), handover: Some(b"bag".to_vec()) });
+    let part = Output::Answer { reply: ReplyId(1), more: true, payload: b"bag".to_vec() };
+    assert_eq!(rest(&mut kernel, outputs), [part, ask(50, 2, b"")]);
+    kernel
+}
+
+#[test]
+fn what_was_owed_before_a_become_can_be_answered() {
+    let mut kernel = another();
+    let not_owed = |reply: u64, owed: u64| {
+        refuse(reply, &format!("dealing with a message failed: it answers the reply {owed}, which is not owed"))
+    };
+    assert_eq!(tell(&mut kernel, 4, 2, b"twice"), [not_owed(2, 1)], "once at most");
+    assert_eq!(tell(&mut kernel, 4, 0, b"late"), [answer(1, b"late")]);
+    assert_eq!(tell(&mut kernel, 4, 3, b"late"), [not_owed(3, 1)]);
+    assert_eq!(tell(&mut kernel, 4, 4, b"own"), [answer(4, b"own")]);
+    // What the owner has asked of the kernel is not the program's to answer.
+    let text = "(def (loop n) (loop (inc n))) (loop 0)".into();
+    let looping = kernel::Command::Eval { text, width: 80, depth: 3 };
+    assert_eq!(give(&mut kernel, &message(0, 5, &looping.encode())), [Output::Again]);
+    assert_eq!(give(&mut kernel, &message(4, 6, b"talk"))[0], not_owed(6, 5));
+    assert_eq!(give(&mut kernel, &Input::Gone { reply: ReplyId(5) }), []);
+    assert_eq!(tell(&mut kernel, 4, 7, b"none"), [not_owed(7, 0)]);
+    // Who has gone is told of, and has gone.
+    assert_eq!(give(&mut kernel, &Input::Gone { reply: ReplyId(30) }), []);
+    assert_eq!(give(&mut kernel, &Input::Gone { reply: ReplyId(1) }), []);
+    assert_eq!(eval(&mut kernel, "self"), "[[\"gone\" 30]]");
+}
+
+#[test]
+fn what_was_asked_before_a_become_is_heard_of() {
+    let mut kernel = another();
+    let answered =
+        |request, more, payload: &[u8]| Input::Answer { request: RequestId(request), more, payload: payload.to_vec() };
+    assert_eq!(give(&mut kernel, &answered(8, true, b"a")), []);
+    assert_eq!(give(&mut kernel, &answered(8, false, b"b")), []);
+    assert_eq!(give(&mut kernel, &answered(8, false, b"c")), [], "it was over");
+    let cancel = |request| Output::Cancel { request: RequestId(request) };
+    assert_eq!(give(&mut kernel, &answered(9, true, b"bad")), [cancel(9)], "as of any stream");
+    assert_eq!(tell(&mut kernel, 4, 0, b"cancel"), [cancel(7)]);
+    let why = "dealing with a message failed: it cancels the request 7, which is not open";
+    assert_eq!(tell(&mut kernel, 4, 2, b"cancel"), [refuse(2, why)]);
+    assert_eq!(give(&mut kernel, &answered(7, false, b"d")), []);
+    let seen = eval(&mut kernel, "(map (fn (input) [(idx 0 input) (idx 1 input)]) self)");
+    assert_eq!(seen, "[[\"answer\" 8] [\"answer\" 8] [\"broken\" 9]]");
+    // A program that took no other one's place hears of nothing that it has not asked for.
+    let mut kernel = self::kernel("(def start 0) (def (main self input) [(inc self) []])");
+    give(&mut kernel, &answered(8, false, b"a"));
+    assert_eq!(eval(&mut kernel, "self"), "1");
 }

@@ -7,5 +7,7 @@ mod commands;
 mod common;
 mod events;
 mod fuzzed;
+mod limits;
 mod module;
+mod talks;
 mod turns;
