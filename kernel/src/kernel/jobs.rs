@@ -248,6 +248,12 @@ impl Living {
             text.truncate(text.floor_char_boundary(WHY_BYTES_MAX));
             text.push('…');
         }
+        if let Happening::Computed { key, value } = happening {
+            // As an answer: whoever waited for it would wait for ever otherwise.
+            self.session.machine().release(value);
+            self.waiting.push_first(Happening::Failed { key, why: text });
+            return;
+        }
         match &happening {
             Happening::Boot { .. } => self.refuse_boot(text),
             Happening::Message { reply, .. } if *reply != ReplyId::NONE => {

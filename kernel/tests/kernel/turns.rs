@@ -216,3 +216,20 @@ fn nothing_follows_a_become() {
     let outputs = give(&mut kernel, &message(0, 0, b"go"));
     assert!(matches!(outputs.last(), Some(Output::Become { .. })), "{outputs:?}");
 }
+
+/// Whoever waited for what was computed waited for ever.
+#[test]
+fn who_fails_to_deal_with_what_was_computed_is_told_so() {
+    let source = "(def start 0)
+        (def (main self input)
+          (case (idx 0 input)
+            \"message\" [self [[\"compute\" (idx 3 input) 7]]]
+            \"computed\" (die (idx 2 input))
+            \"failed\" [self [[\"refuse\" (idx 1 input) 64 (idx 2 input)]]]
+            _ [self []]))";
+    let mut kernel = kernel(source);
+    let outputs = give(&mut kernel, &message(0, 1, b""));
+    let outputs = rest(&mut kernel, outputs);
+    let Some(Output::Refuse { reply: ReplyId(1), text, .. }) = outputs.last() else { panic!("{outputs:?}") };
+    assert!(text.contains("dealing with what was computed failed") && text.contains("die 7"), "{text}");
+}
