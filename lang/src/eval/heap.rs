@@ -24,6 +24,8 @@ pub(super) use old::{BLOCK, LARGE};
 const PAGE: usize = 512;
 /// How much more than the limit there is room for: such a part of it.
 const OVER_PARTS: usize = 8;
+/// When so many words were made outside of the nursery, it is time to collect as if it were full.
+const LARGE_MOST: usize = 256 << 10;
 /// Of the nursery, what is kept for numbers and jets that cannot tell in advance how much they need.
 const SLACK_PARTS: usize = 8;
 
@@ -37,6 +39,8 @@ pub(super) struct Heap {
     remembered: Vec<u64>,
     blocks: Blocks,
     marking: Marking,
+    /// Words of what was made outside of the nursery since it was last empty.
+    large: usize,
     /// Work that comparing was, and that nobody has counted as steps yet: parts, and eights of words.
     pub(super) compared: u64,
     /// How many words old blocks may take.
@@ -70,6 +74,7 @@ impl Heap {
             remembered: Vec::new(),
             blocks: Blocks::new(end, most / BLOCK)?,
             marking: Marking::default(),
+            large: 0,
             compared: 0,
             limit,
             stress,
@@ -82,6 +87,7 @@ impl Heap {
 
     fn reopen(&mut self, nursery: usize) {
         self.top = self.start;
+        self.large = 0;
         // Less than the region where it is meant to be smaller than a block: for tests.
         let end = (self.start + nursery).min(self.end);
         self.soft = end - (end - self.start) / SLACK_PARTS;
@@ -110,8 +116,9 @@ impl Heap {
     #[cold]
     fn alloc_old(&mut self, head: u64) -> usize {
         let index = self.place(len(head) + 1);
-        // The nursery might not be full for long while much larger things are made.
-        if self.is_over() {
+        // The nursery might not be full for long while much larger things are made, and each of them would write new pages.
+        self.large += len(head) + 1;
+        if self.large > LARGE_MOST || self.is_over() {
             self.soft = 0;
         }
         self.mem[index] = head;
