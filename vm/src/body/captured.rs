@@ -1,7 +1,9 @@
-//! Pages captured since the last durable checkpoint, those that became zero among them.
+//! Pages captured since the last durable checkpoint, those that became zero among them: what a rewind and the next checkpoint need, and no store has.
+//!
+//! In the order of the memories, as a commit enters a few pages and a checkpoint takes those of one memory: a map by hash took longer for a page than
+//! hashing its contents.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use seed::PageIndex;
@@ -64,6 +66,5 @@ impl Captured {
 }
 
 fn of(pages: &Pages, memory: usize) -> impl Iterator<Item = (PageIndex, &Page)> {
-    let range: RangeInclusive<_> = (memory, PageIndex(0))..=(memory, PageIndex(u32::MAX));
-    pages.range(range).map(|((_, index), page)| (*index, page))
+    pages.range((memory, PageIndex(0))..=(memory, PageIndex(u32::MAX))).map(|((_, index), page)| (*index, page))
 }
