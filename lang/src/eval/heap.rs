@@ -12,6 +12,7 @@ mod check;
 mod mark;
 mod minor;
 mod old;
+mod todo;
 
 use super::Limit;
 use super::word::{Kind, at, extra, header, is_imm, is_lazy, kind, len};

@@ -6,11 +6,16 @@
 
 use super::Heap;
 use super::old::{BLOCK, MARKS};
+use super::todo::Todo;
 use crate::eval::word::{at, is_imm, len};
 
 /// How many values of an object are looked at in one go.
 const CHUNK: usize = 512;
 const CHUNK_SHIFT: u32 = 40;
+/// Of an entry about an object that is not marked yet, as its marks are not at hand.
+const UNMARKED: u64 = 1 << 63;
+/// With so many entries left, objects are marked as they are found: each is in the list once, then.
+const TODO_MOST: usize = 1 << 20;
 /// A cycle begins when as many words were promoted as half of what was alive, but at least so many.
 const CYCLE_LEAST: usize = 128 << 10;
 /// Words to look at for each word promoted; at least, and at most, at each minor collection. What is more than that waits. The least is what may be
@@ -18,13 +23,21 @@ const CYCLE_LEAST: usize = 128 << 10;
 const RATE: usize = 4;
 const SLICE_LEAST: usize = 16 << 10;
 const SLICE_MOST: usize = 256 << 10;
+/// A slice ends when it has written to so many pages of marks, unless so many words are due that it must not.
+const SLICE_PAGES: usize = 96;
+const BEHIND: usize = 1 << 20;
+/// Blocks whose marks are in one page.
+const BLOCKS_PER_PAGE: usize = 512 / MARKS;
 
 #[derive(Default)]
 pub(super) struct Marking {
     pub(super) on: bool,
     pub(super) cycle: u32,
     /// Objects whose values are to be looked at, from which chunk on.
-    todo: Vec<u64>,
+    todo: Todo,
+    /// Pages of marks that were written to in this slice, a bit each, and how many they are.
+    pages: Vec<u64>,
+    page_count: usize,
     /// Words promoted since the last slice, and since the last cycle's end.
     pub(super) owed: usize,
     since: usize,
@@ -57,6 +70,13 @@ impl Heap {
             return false;
         }
         *word |= 1 << (bit % 64);
+        let page = block / BLOCKS_PER_PAGE;
+        if self.marking.pages.len() <= page / 64 {
+            self.marking.pages.resize(page / 64 + 1, 0);
+        }
+        let pages = &mut self.marking.pages[page / 64];
+        self.marking.page_count += usize::from(*pages >> (page % 64) & 1 == 0);
+        *pages |= 1 << (page % 64);
         true
     }
 
@@ -78,9 +98,17 @@ impl Heap {
             return;
         }
         let index = at(value);
-        if self.is_old(index) && self.mark(index) {
+        if !self.is_old(index) {
+            return;
+        }
+        let block = self.blocks.of(index);
+        if !self.marking.todo.is_here(block) && self.marking.todo.len() < TODO_MOST {
+            if !self.is_marked(index) {
+                self.marking.todo.push(block, index as u64 | UNMARKED);
+            }
+        } else if self.mark(index) {
             self.count(index, len(self.mem[index]) + 1);
-            self.marking.todo.push(index as u64);
+            self.marking.todo.push(block, index as u64);
         }
     }
 
@@ -103,28 +131,43 @@ impl Heap {
         }
     }
 
-    /// Looks at so many words, and ends the cycle if that was all.
-    fn advance(&mut self, words: usize) {
-        let mut left = words;
+    /// Looks at so many words, or until so many pages of marks were written to, and ends the cycle if that was all. Returns how many words it
+    /// has looked at.
+    fn advance(&mut self, words: usize, pages: usize) -> usize {
+        self.marking.pages.fill(0);
+        self.marking.page_count = 0;
+        let mut done = 0;
         while let Some(entry) = self.marking.todo.pop() {
             let index = (entry & ((1 << CHUNK_SHIFT) - 1)) as usize;
-            let chunk = (entry >> CHUNK_SHIFT) as usize;
+            let chunk = ((entry & !UNMARKED) >> CHUNK_SHIFT) as usize;
+            if entry & UNMARKED != 0 {
+                if !self.mark(index) {
+                    // It was found more than once.
+                    done += 1;
+                    if done >= words {
+                        return done;
+                    }
+                    continue;
+                }
+                self.count(index, len(self.mem[index]) + 1);
+            }
             let values = self.values(index);
             let from = values.start + chunk * CHUNK;
             let to = values.end.min(from + CHUNK);
             if to < values.end {
-                self.marking.todo.push(entry + (1 << CHUNK_SHIFT));
+                let block = self.blocks.of(index);
+                self.marking.todo.push(block, (entry & !UNMARKED) + (1 << CHUNK_SHIFT));
             }
             for part in from..to {
                 self.shade(self.mem[part]);
             }
-            let cost = 2 + to.saturating_sub(from);
-            if left <= cost {
-                return;
+            done += 2 + to.saturating_sub(from);
+            if done >= words || self.marking.page_count >= pages {
+                return done;
             }
-            left -= cost;
         }
         self.end_cycle();
+        done
     }
 
     fn end_cycle(&mut self) {
@@ -142,8 +185,9 @@ impl Heap {
         if self.marking.on {
             self.marking.due += owed * RATE;
             let words = if stress { 1 } else { self.marking.due.clamp(SLICE_LEAST, SLICE_MOST) };
-            self.marking.due = self.marking.due.saturating_sub(words);
-            self.advance(words);
+            let pages = if self.marking.due < BEHIND { SLICE_PAGES } else { usize::MAX };
+            let looked = self.advance(words, pages);
+            self.marking.due = self.marking.due.saturating_sub(looked);
         } else if self.marking.since > CYCLE_LEAST.max(self.marking.alive / 2) || stress {
             self.begin(roots);
         }
@@ -152,10 +196,10 @@ impl Heap {
     /// A whole cycle, whatever it takes: when there is no room otherwise. The nursery is empty.
     pub(super) fn whole_cycle(&mut self, roots: &[&[u64]]) {
         if self.marking.on {
-            self.advance(usize::MAX);
+            self.advance(usize::MAX, usize::MAX);
         }
         self.begin(roots);
-        self.advance(usize::MAX);
+        self.advance(usize::MAX, usize::MAX);
     }
 
     /// Words of old objects found alive when last all were looked at.
