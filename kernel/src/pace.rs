@@ -53,5 +53,5 @@ pub(crate) const TEXT_BYTES_MAX: usize = 4 << 20;
 
 /// What fits, with room for what the kernel itself needs, in the gibibyte that a machine has by default.
 pub(crate) fn limits() -> Limits {
-    Limits { heap_words: 64 << 20, stack_words: 16 << 20, ..Limits::default() }
+    Limits { heap_words: 64 << 20, stack_words: 16 << 20, nursery_words: 16 << 10, ..Limits::default() }
 }

@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use kernel::{Command, Genesis, Kernel, MODULE, Source};
+use seed::cbor::Reader;
 use seed::image::Grant;
 use seed::message::{Input, Output};
 use seed::{Nanos, PortId, ReplyId};
@@ -60,7 +61,7 @@ const SUITE: [(&str, &str); 10] = [
     ("queens", "(queens 8 8 0)"),
     ("qsort", "(total (qsort (rand 50000 42)) 0)"),
     ("sort", "(len (sort (gen 30000 (fn (i) (mod (mul i 7919) 30011)))))"),
-    ("maps", "(map-size (from-entries (gen 100000 (fn (i) [(mod (mul i 7919) 100003) i]))))"),
+    ("maps", "(table-len (from-entries (gen 100000 (fn (i) [(mod (mul i 7919) 100003) i]))))"),
     ("fact", "(met (fact 2500))"),
     ("text", "(bytes-len (text 3000 \"\"))"),
 ];
@@ -104,6 +105,9 @@ fn run() {
             (cpu() - start, answer)
         });
         assert_eq!(alone.1, within.1, "{name}");
+        let mut answer = Reader::new(&alone.1);
+        let has_failed = answer.array().and_then(|_| answer.uint()).unwrap();
+        assert_eq!(has_failed, 0, "{name}: {}", String::from_utf8_lossy(&alone.1));
         let ratio = within.0.as_secs_f64() / alone.0.as_secs_f64();
         product *= ratio;
         println!("{name:8} {:>10.1?} {:>10.1?} {ratio:>6.2}", alone.0, within.0);

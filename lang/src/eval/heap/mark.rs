@@ -24,7 +24,7 @@ const RATE: usize = 4;
 const SLICE_LEAST: usize = 16 << 10;
 const SLICE_MOST: usize = 256 << 10;
 /// A slice ends when it has written to so many pages of marks, unless so many words are due that it must not.
-const SLICE_PAGES: usize = 64;
+const SLICE_PAGES: usize = 32;
 const BEHIND: usize = 1 << 20;
 /// Blocks whose marks are in one page.
 const BLOCKS_PER_PAGE: usize = 512 / MARKS;

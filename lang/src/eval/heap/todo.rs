@@ -3,8 +3,8 @@
 //! What is alive lies anywhere, and so do its marks: looked at in the order in which it is found, a few thousand objects have theirs in every page of the
 //! table of marks, and a machine saves each page that is written. So one region is dealt with before the next, as far as it goes.
 
-/// Blocks of a region: their marks take 32 pages.
-const REGION: usize = 2048;
+/// Blocks of a region: their marks take 16 pages.
+const REGION: usize = 1024;
 /// Entries of a piece of a stack, which takes a page. Stacks do not grow by being copied, for the same reason.
 const PIECE: usize = 510;
 
