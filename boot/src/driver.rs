@@ -58,8 +58,6 @@ pub struct Options {
     pub console: Target,
     /// Whether nothing is to leave the machine, and it is to be stopped at once: for a copy that only needs a checkpoint.
     pub is_silent: bool,
-    /// Whether servers among its ports are open to clients: where it runs for its own sake, not for one message.
-    pub listens: bool,
 }
 
 /// What comes to the guest thread.
@@ -101,14 +99,6 @@ pub enum RunError {
     /// A commit.
     #[error("the machine was stopped: its last steps could not be made durable")]
     Commit(#[from] AppendError),
-    /// A port.
-    #[error("the port {name} cannot be opened")]
-    Port {
-        /// As it was granted.
-        name: String,
-        /// Why.
-        source: std::io::Error,
-    },
     /// The host's means.
     #[error("setting up the host failed")]
     Host(#[source] std::io::Error),
@@ -144,51 +134,22 @@ pub struct Handle {
 impl Handle {
     /// Sends a message to the owner's port; news of it come through `news`. Nothing is sent if `key` was sent before: then the
     /// recorded outcome comes.
-    pub fn send(&self, payload: Vec<u8>, key: Vec<u8>, news: UnboundedSender<AskerNews>) -> Asking {
-        self.send_to(PortId::OWNER, Vec::new(), payload, key, news)
-    }
-
-    /// Sends a message to one of the machine's ports, with who it is from.
-    pub fn send_to(
-        &self,
-        port: PortId,
-        from: Vec<u8>,
-        payload: Vec<u8>,
-        key: Vec<u8>,
-        news: UnboundedSender<AskerNews>,
-    ) -> Asking {
+    pub fn send(&self, payload: Vec<u8>, key: Vec<u8>, news: UnboundedSender<AskerNews>) -> Asker {
         let asker = Asker(self.askers.fetch_add(1, Ordering::Relaxed));
-        let message = Arrival::Message { port, from, payload, asker: Some(asker), key };
+        let message = Arrival::Message { port: PortId::OWNER, from: Vec::new(), payload, asker: Some(asker), key };
         // A machine that has ended drops the sender of the news, which tells the asker.
         let _ = self.events.send(Event::Ask(asker, message, news));
-        Asking { handle: self.clone(), asker: Some(asker) }
+        asker
+    }
+
+    /// The asker no longer waits.
+    pub fn forget(&self, asker: Asker) {
+        let _ = self.events.send(Event::AskerGone(asker));
     }
 
     /// Stops the machine cleanly.
     pub fn stop(&self) {
         let _ = self.events.send(Event::Stop);
-    }
-}
-
-/// Somebody who waits for news of a message. Dropped before the last of them, the machine is told that they have gone.
-#[must_use = "dropped, the machine is told that nobody waits"]
-pub struct Asking {
-    handle: Handle,
-    asker: Option<Asker>,
-}
-
-impl Asking {
-    /// The last news have come.
-    pub fn is_settled(&mut self) {
-        self.asker = None;
-    }
-}
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        if let Some(asker) = self.asker {
-            let _ = self.handle.events.send(Event::AskerGone(asker));
-        }
     }
 }
 
@@ -209,15 +170,15 @@ impl Running {
     /// If there is nothing to recover it from, or the host lacks something.
     pub fn begin(runtime: &tokio::runtime::Handle, machine: Machine, options: Options) -> Result<Starting, RunError> {
         let (events, inbox) = channel();
-        let handle = Handle { events, askers: Arc::default() };
+        let handle = Handle { events: events.clone(), askers: Arc::default() };
         let limits = {
             let image = load_image(&machine)?;
             image.limits
         };
         let (ready, started) = channel();
         let guest = {
-            let (runtime, own) = (runtime.clone(), handle.clone());
-            let run = move || match set_up(machine, &options, own, &runtime) {
+            let runtime = runtime.clone();
+            let run = move || match set_up(machine, &options, events, &runtime) {
                 Ok((guest, step_loop)) => {
                     let _ = ready.send(Ok(()));
                     guest.run(step_loop, &inbox)
@@ -352,7 +313,7 @@ pub fn exit_on_lost_page(path: &std::path::Path) -> OnLost {
 fn set_up(
     machine: Machine,
     options: &Options,
-    Handle { events, askers }: Handle,
+    events: Sender<Event>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<(Guest, StepLoop), RunError> {
     at_start().map_err(RunError::Host)?;
@@ -366,7 +327,7 @@ fn set_up(
     info!(batches, seq = branch.end.0, root = %branch.root, "recovered");
     position.new_epoch = next_epoch(&branch.epoch, machine.folder().identity(), branch.root)?;
     let ticker = body.engine().ticker();
-    let (grants, limits) = (body.image().grants.clone(), body.image().limits);
+    let grants = body.image().grants.clone();
     let step_loop = StepLoop::new(body, options.policy, position)?;
 
     let clock = Arc::new(MachineClock::since(branch.time));
@@ -389,9 +350,7 @@ fn set_up(
         step_loop.stop();
         HashMap::new()
     } else {
-        let handle = Handle { events: events.clone(), askers };
-        let host = ports::Host { line: &line, handle: &handle, runtime, console: &console, clock: &clock };
-        ports::open(&grants, &limits, &host, options.listens)?
+        ports::open(&grants, &line, runtime, &console, &clock).map_err(RunError::Host)?
     };
     let (commits, queue) = channel();
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {

@@ -23,9 +23,9 @@ const CYCLE_LEAST: usize = 128 << 10;
 const RATE: usize = 4;
 const SLICE_LEAST: usize = 16 << 10;
 const SLICE_MOST: usize = 256 << 10;
-/// A slice ends when it has written to so many pages of marks, unless so many words are due that it must not.
+/// A slice ends when it has written to so many pages of marks; not when so many words are due, or an eighth of what is alive: a cycle that takes long finds little.
 const SLICE_PAGES: usize = 32;
-const BEHIND: usize = 1 << 20;
+const BEHIND_LEAST: usize = 64 << 10;
 /// Blocks whose marks are in one page.
 const BLOCKS_PER_PAGE: usize = 512 / MARKS;
 
@@ -185,7 +185,8 @@ impl Heap {
         if self.marking.on {
             self.marking.due += owed * RATE;
             let words = if stress { 1 } else { self.marking.due.clamp(SLICE_LEAST, SLICE_MOST) };
-            let pages = if self.marking.due < BEHIND { SLICE_PAGES } else { usize::MAX };
+            let is_behind = self.marking.due > BEHIND_LEAST.max(self.marking.alive / 8);
+            let pages = if is_behind { usize::MAX } else { SLICE_PAGES };
             let looked = self.advance(words, pages);
             self.marking.due = self.marking.due.saturating_sub(looked);
         } else if self.marking.since > CYCLE_LEAST.max(self.marking.alive / 2) || stress {
