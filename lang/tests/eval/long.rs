@@ -267,12 +267,12 @@ fn a_million_events_in_bounded_memory() {
             Progress::Done(root) => root,
             other => panic!("event {event}: {other:?}"),
         };
-        if event == 300_000 {
+        if event == 200_000 {
             most = machine.usage().heap_words;
         }
     }
     let end = machine.usage();
-    assert!(end.heap_words <= most + most / 4, "{most} words after 300,000 events, then {}", end.heap_words);
+    assert!(end.heap_words <= most + most / 4, "{most} words after 200,000 events, then {}", end.heap_words);
     let Value::App(row) = machine.read(state).unwrap() else { panic!("a row") };
     assert_eq!(row.args()[1], Value::word(1_000_000));
 }

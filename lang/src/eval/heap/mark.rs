@@ -20,10 +20,11 @@ const TODO_MOST: usize = 1 << 20;
 const CYCLE_LEAST: usize = 128 << 10;
 /// Words to look at for each word promoted; at least, and at most, at each minor collection. What is more than that waits. The least is what may be
 /// done in an event that has little to do: what is alive lies anywhere, and its marks are in hundreds of pages then.
-const RATE: usize = 4;
+const RATE: usize = 5;
 const SLICE_LEAST: usize = 16 << 10;
 const SLICE_MOST: usize = 256 << 10;
-/// A slice ends when it has written to so many pages of marks; not when so many words are due, or an eighth of what is alive: a cycle that takes long finds little.
+/// A slice ends when it has written to so many pages of marks, unless an eighth of what was alive is due, and at least so many words: what dies while a cycle
+/// goes on is kept until the next one.
 const SLICE_PAGES: usize = 32;
 const BEHIND_LEAST: usize = 64 << 10;
 /// Blocks whose marks are in one page.
