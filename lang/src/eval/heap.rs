@@ -32,11 +32,14 @@ const SLACK_PARTS: usize = 8;
 
 pub(super) struct Heap {
     pub(super) mem: Vec<u64>,
-    /// The nursery: where the next object will be, where to collect, where it ends.
+    /// The nursery: where the next object will be, where to stop and collect or mark, where to collect, where it ends.
     top: usize,
     soft: usize,
+    full: usize,
     pub(super) end: usize,
     start: usize,
+    /// A slice of marking waits for the nursery to be half full.
+    slice_waits: bool,
     remembered: Vec<u64>,
     blocks: Blocks,
     marking: Marking,
@@ -70,8 +73,10 @@ impl Heap {
             mem,
             top: start,
             soft: 0,
+            full: 0,
             end,
             start,
+            slice_waits: false,
             remembered: Vec::new(),
             blocks: Blocks::new(end, most / BLOCK)?,
             marking: Marking::default(),
@@ -91,7 +96,26 @@ impl Heap {
         self.large = 0;
         // Less than the region where it is meant to be smaller than a block: for tests.
         let end = (self.start + nursery).min(self.end);
-        self.soft = end - (end - self.start) / SLACK_PARTS;
+        self.full = end - (end - self.start) / SLACK_PARTS;
+        self.soft = self.full;
+    }
+
+    /// Has a slice of marking done in the middle between two minor collections, so that no event writes the pages of both.
+    fn put_off_slice(&mut self) {
+        self.slice_waits = true;
+        self.soft = self.start + (self.full - self.start) / 2;
+    }
+
+    /// Whether what it is time for is not a collection but only the slice that was put off. That is done then.
+    pub(super) fn is_time_for_slice_alone(&mut self) -> bool {
+        let is_nearly_full = self.top > self.full - (self.full - self.start) / 4;
+        if !self.slice_waits || self.soft == 0 || is_nearly_full {
+            return false;
+        }
+        self.slice_waits = false;
+        self.soft = self.full;
+        self.slice(self.stress);
+        true
     }
 
     /// Whether so much can be made before it is time to collect.

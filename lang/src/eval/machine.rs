@@ -353,8 +353,7 @@ impl Machine {
                 let first = self.heap.mem[pc];
                 // Before the value is given, so that all stays as it is if there is no room.
                 if !self.heap.has_room(super::code::b(first)) {
-                    self.collect_at(self.fp, 0, None, false);
-                    self.over()?;
+                    self.make_room(self.fp, 0, None)?;
                 }
                 self.water = self.water.min(fp);
                 self.fp = fp;
@@ -381,8 +380,13 @@ impl Machine {
         Ok(false)
     }
 
-    /// The limit of the heap, after a collection.
-    fn over(&mut self) -> Result<(), Stop> {
+    /// When there is no room in the nursery: collects, or only marks, if that is what it is time for. What is in use is said as for
+    /// [`Self::collect_at`].
+    #[cold]
+    fn make_room(&mut self, fp: usize, words: usize, dead: Option<u64>) -> Result<(), Stop> {
+        if !self.heap.is_time_for_slice_alone() {
+            self.collect_at(fp, words, dead, false);
+        }
         if self.heap.is_over() {
             self.collect_at(self.fp, self.frame_words(), None, true);
             // Nearly all of it in use would mean to collect again at once, and again.

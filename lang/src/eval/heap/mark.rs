@@ -179,20 +179,25 @@ impl Heap {
         self.release_dead();
     }
 
-    /// The share of a cycle that is due, after a minor collection.
-    pub(super) fn slice(&mut self, roots: &[&[u64]], stress: bool) {
+    /// After a minor collection, whether a slice of marking is due. If a cycle is, that begins.
+    pub(super) fn is_marking_due(&mut self, roots: &[&[u64]], stress: bool) -> bool {
         let owed = std::mem::take(&mut self.marking.owed);
         self.marking.since += owed;
         if self.marking.on {
             self.marking.due += owed * RATE;
-            let words = if stress { 1 } else { self.marking.due.clamp(SLICE_LEAST, SLICE_MOST) };
-            let is_behind = self.marking.due > BEHIND_LEAST.max(self.marking.alive / 8);
-            let pages = if is_behind { usize::MAX } else { SLICE_PAGES };
-            let looked = self.advance(words, pages);
-            self.marking.due = self.marking.due.saturating_sub(looked);
         } else if self.marking.since > CYCLE_LEAST.max(self.marking.alive / 2) || stress {
             self.begin(roots);
         }
+        self.marking.on
+    }
+
+    /// The share of a cycle that is due.
+    pub(super) fn slice(&mut self, stress: bool) {
+        let words = if stress { 1 } else { self.marking.due.clamp(SLICE_LEAST, SLICE_MOST) };
+        let is_behind = self.marking.due > BEHIND_LEAST.max(self.marking.alive / 8);
+        let pages = if is_behind { usize::MAX } else { SLICE_PAGES };
+        let looked = self.advance(words, pages);
+        self.marking.due = self.marking.due.saturating_sub(looked);
     }
 
     /// A whole cycle, whatever it takes: when there is no room otherwise. The nursery is empty.

@@ -84,14 +84,21 @@ impl Heap {
         }
     }
 
-    /// Ends it: the nursery is empty, and old space gets its share of attention.
+    /// Ends it: the nursery is empty, and old space is due its share of attention.
     pub(in crate::eval) fn finish(&mut self, mut minor: Minor, nursery: usize, roots: &[&[u64]], whole: bool) {
         self.drain(&mut minor);
         self.reopen(nursery);
         if whole {
+            self.slice_waits = false;
             self.whole_cycle(roots);
-        } else {
-            self.slice(roots, self.stress);
+            return;
+        }
+        // Much was made outside of the nursery, and that never was half full.
+        if std::mem::take(&mut self.slice_waits) {
+            self.slice(self.stress);
+        }
+        if self.is_marking_due(roots, self.stress) {
+            self.put_off_slice();
         }
     }
 }

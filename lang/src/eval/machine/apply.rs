@@ -30,8 +30,7 @@ impl Machine {
         let arity = self.heap.arity(function);
         if count < arity || arity == MANY {
             if !self.heap.has_room(count + WORDS) {
-                self.collect_at(fp, count + 1, None, false);
-                self.over()?;
+                self.make_room(fp, count + 1, None)?;
             }
             let (function, args) = (self.stack[fp], self.stack[fp + 1..=fp + count].to_vec());
             self.value = self.heap.partial(function, &args);

@@ -499,8 +499,7 @@ impl Machine {
         self.ensure(fp + frame)?;
         if !self.heap.has_room(need) {
             let word = self.heap.mem[pc];
-            self.collect_at(fp, c(word) + 1, Some(self.heap.mem[pc + 1]), false);
-            self.over()?;
+            self.make_room(fp, c(word) + 1, Some(self.heap.mem[pc + 1]))?;
         }
         Ok(())
     }

@@ -118,8 +118,7 @@ impl Machine {
         }
         if !self.heap.has_room(ROOM) {
             self.stack[end - 1] = Frame::jet(jet, count, arg, 0);
-            self.collect_at(end, 0, None, false);
-            self.over()?;
+            self.make_room(end, 0, None)?;
         }
         self.fp = start;
         self.water = self.water.min(start);
