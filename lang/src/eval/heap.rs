@@ -32,13 +32,13 @@ const SLACK_PARTS: usize = 8;
 
 pub(super) struct Heap {
     pub(super) mem: Vec<u64>,
-    /// The nursery: where the next object will be, where to stop and collect or mark, where to collect, where it ends.
+    /// The nursery: where the next object will be, where to stop for that or for a slice, where to collect, where it ends.
     top: usize,
     soft: usize,
     full: usize,
     pub(super) end: usize,
     start: usize,
-    /// A slice of marking waits for the nursery to be half full.
+    /// A slice of what is to be done in old space waits for the nursery to be half full.
     slice_waits: bool,
     remembered: Vec<u64>,
     blocks: Blocks,
@@ -100,7 +100,7 @@ impl Heap {
         self.soft = self.full;
     }
 
-    /// Has a slice of marking done in the middle between two minor collections, so that no event writes the pages of both.
+    /// Has a slice done in the middle between two minor collections, so that no event writes the pages of both.
     fn put_off_slice(&mut self) {
         self.slice_waits = true;
         self.soft = self.start + (self.full - self.start) / 2;

@@ -121,7 +121,7 @@ impl Heap {
         }
     }
 
-    /// Begins a cycle. The nursery is empty.
+    /// Begins a cycle. The nursery is empty, and nothing is left to give back: what is known of blocks is of the last cycle.
     fn begin(&mut self, roots: &[&[u64]]) {
         self.marking.on = true;
         self.marking.cycle += 1;
@@ -176,23 +176,26 @@ impl Heap {
         self.marking.alive = self.marking.found;
         self.marking.since = 0;
         self.cycles += 1;
-        self.release_dead();
+        self.look_for_dead();
     }
 
-    /// After a minor collection, whether a slice of marking is due. If a cycle is, that begins.
-    pub(super) fn is_marking_due(&mut self, roots: &[&[u64]], stress: bool) -> bool {
+    /// After a minor collection, whether a slice is due. If a cycle is, that begins.
+    pub(super) fn is_slice_due(&mut self, roots: &[&[u64]], stress: bool) -> bool {
         let owed = std::mem::take(&mut self.marking.owed);
         self.marking.since += owed;
         if self.marking.on {
             self.marking.due += owed * RATE;
-        } else if self.marking.since > CYCLE_LEAST.max(self.marking.alive / 2) || stress {
+        } else if !self.is_releasing() && (self.marking.since > CYCLE_LEAST.max(self.marking.alive / 2) || stress) {
             self.begin(roots);
         }
-        self.marking.on
+        self.marking.on || self.is_releasing()
     }
 
-    /// The share of a cycle that is due.
+    /// The share of a cycle that is due, or of what comes after it.
     pub(super) fn slice(&mut self, stress: bool) {
+        if !self.marking.on {
+            return self.release_some();
+        }
         let words = if stress { 1 } else { self.marking.due.clamp(SLICE_LEAST, SLICE_MOST) };
         let is_behind = self.marking.due > BEHIND_LEAST.max(self.marking.alive / 8);
         let pages = if is_behind { usize::MAX } else { SLICE_PAGES };
@@ -205,8 +208,10 @@ impl Heap {
         if self.marking.on {
             self.advance(usize::MAX, usize::MAX);
         }
+        self.release_all();
         self.begin(roots);
         self.advance(usize::MAX, usize::MAX);
+        self.release_all();
     }
 
     /// Words of old objects found alive when last all were looked at.

@@ -97,7 +97,7 @@ impl Heap {
         if std::mem::take(&mut self.slice_waits) {
             self.slice(self.stress);
         }
-        if self.is_marking_due(roots, self.stress) {
+        if self.is_slice_due(roots, self.stress) {
             self.put_off_slice();
         }
     }

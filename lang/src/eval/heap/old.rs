@@ -18,6 +18,8 @@ const SPARSE: u16 = (BLOCK * 3 / 4) as u16;
 const HOLE: usize = 4;
 /// How many blocks the heap grows by.
 const GROWTH: usize = 16;
+/// Blocks that are looked at for dead ones in one go: what is known of them is in some fifteen pages.
+const RELEASE: usize = 4096;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -42,8 +44,9 @@ pub(super) struct Blocks {
     free: Vec<u32>,
     /// How many are not.
     pub(super) taken: usize,
-    /// Where to look for one to sweep, and for room for a large object.
+    /// Where to look for one to sweep, for dead ones to give back, and for room for a large object.
     pub(super) cursor: usize,
+    release_cursor: usize,
     large_cursor: usize,
     /// The open hole, and those that come after it in the same block, the last one first.
     hole: (usize, usize),
@@ -63,6 +66,7 @@ impl Blocks {
             free: room(most)?,
             taken: 0,
             cursor: usize::MAX,
+            release_cursor: usize::MAX,
             large_cursor: 0,
             hole: (0, 0),
             holes: Vec::new(),
@@ -242,13 +246,26 @@ impl Heap {
         self.blocks.holes = found;
     }
 
-    /// After marking: gives back blocks that nothing is alive in, and starts to sweep from the first one.
-    pub(super) fn release_dead(&mut self) {
+    /// After marking: starts to sweep and to give back from the first block.
+    pub(super) fn look_for_dead(&mut self) {
         // The open block may turn out to be free.
         self.close_hole();
         self.blocks.holes.clear();
+        self.blocks.cursor = 0;
+        self.blocks.release_cursor = 0;
+    }
+
+    /// Whether blocks that nothing is alive in may still be there to be given back. Sweeping may come to them first: then they are used.
+    pub(super) fn is_releasing(&self) -> bool {
+        self.blocks.release_cursor < self.blocks.state.len()
+    }
+
+    /// Gives back blocks that nothing is alive in, of the next few thousand.
+    pub(super) fn release_some(&mut self) {
         let cycle = self.marking.cycle;
-        for block in 0..self.blocks.state.len() {
+        let from = self.blocks.release_cursor;
+        let to = self.blocks.state.len().min(from + RELEASE);
+        for block in from..to {
             if self.blocks.cycle[block] != cycle {
                 self.blocks.live[block] = 0;
             }
@@ -261,6 +278,13 @@ impl Heap {
                 State::Free | State::Rest => {}
             }
         }
-        self.blocks.cursor = 0;
+        self.blocks.release_cursor = to;
+    }
+
+    /// Gives back all of them.
+    pub(super) fn release_all(&mut self) {
+        while self.is_releasing() {
+            self.release_some();
+        }
     }
 }
