@@ -23,8 +23,8 @@ const CYCLE_LEAST: usize = 128 << 10;
 const RATE: usize = 5;
 const SLICE_LEAST: usize = 16 << 10;
 const SLICE_MOST: usize = 256 << 10;
-/// A slice ends when it has written to so many pages of marks, unless an eighth of what was alive is due, and at least so many words: what dies while a cycle
-/// goes on is kept until the next one.
+/// A slice ends when it has written to so many pages of marks; to twice as many if an eighth of what was alive is due, and at least so many words; not before
+/// its words if twice that is: what dies while a cycle goes on is kept until the next one.
 const SLICE_PAGES: usize = 32;
 const BEHIND_LEAST: usize = 64 << 10;
 /// Blocks whose marks are in one page.
@@ -197,8 +197,11 @@ impl Heap {
             return self.release_some();
         }
         let words = if stress { 1 } else { self.marking.due.clamp(SLICE_LEAST, SLICE_MOST) };
-        let is_behind = self.marking.due > BEHIND_LEAST.max(self.marking.alive / 8);
-        let pages = if is_behind { usize::MAX } else { SLICE_PAGES };
+        let pages = match self.marking.due / BEHIND_LEAST.max(self.marking.alive / 8) {
+            0 => SLICE_PAGES,
+            1 => 2 * SLICE_PAGES,
+            _ => usize::MAX,
+        };
         let looked = self.advance(words, pages);
         self.marking.due = self.marking.due.saturating_sub(looked);
     }
