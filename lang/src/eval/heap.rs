@@ -5,7 +5,7 @@
 //! where they are and are written only when a thunk gets its value, and marked in a table beside, in slices. A block is swept when
 //! room is needed: nothing is written to find out what is dead.
 //!
-//! Invariant: nothing is collected but when [`Heap::minor`] or [`Heap::full`] is called. Between those calls indexes stay valid.
+//! Invariant: nothing moves or is given back but in a minor collection and in what [`Heap::slice_alone`] does. Between those calls indexes stay valid.
 //! Invariant: an old object that refers to one in the nursery is in `remembered`.
 
 mod check;
@@ -106,15 +106,15 @@ impl Heap {
         self.soft = self.start + (self.full - self.start) / 2;
     }
 
-    /// Whether what it is time for is not a collection but only the slice that was put off. That is done then.
-    pub(super) fn is_time_for_slice_alone(&mut self) -> bool {
+    /// Does the slice that was put off, if it is time for that and not yet for a collection. Returns whether it was.
+    pub(super) fn slice_alone(&mut self) -> bool {
         let is_nearly_full = self.top > self.full - (self.full - self.start) / 4;
         if !self.slice_waits || self.soft == 0 || is_nearly_full {
             return false;
         }
         self.slice_waits = false;
         self.soft = self.full;
-        self.slice(self.stress);
+        self.slice();
         true
     }
 

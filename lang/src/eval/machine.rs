@@ -380,12 +380,15 @@ impl Machine {
         Ok(false)
     }
 
-    /// When there is no room in the nursery: collects, or only marks, if that is what it is time for. What is in use is said as for
-    /// [`Self::collect_at`].
+    /// When there is no room in the nursery: collects, or does a slice of what is to be done in old space, if it is only time for that. What is in use is said as
+    /// for [`Self::collect_at`].
     #[cold]
     fn make_room(&mut self, fp: usize, words: usize, dead: Option<u64>) -> Result<(), Stop> {
-        if !self.heap.is_time_for_slice_alone() {
+        if !self.heap.slice_alone() {
             self.collect_at(fp, words, dead, false);
+        } else if self.is_checked() {
+            self.forget_unused(fp, words, dead);
+            self.check(fp + words);
         }
         if self.heap.is_over() {
             self.collect_at(self.fp, self.frame_words(), None, true);

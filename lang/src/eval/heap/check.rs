@@ -4,7 +4,7 @@ use super::Heap;
 use crate::eval::word::{Kind, at, is_imm, is_lazy, kind};
 
 impl Heap {
-    /// Walks over everything. The nursery is empty.
+    /// Walks over everything. After a minor collection nothing refers to the nursery, which is empty.
     pub(in crate::eval) fn check(&self, roots: &[&[u64]]) {
         let mut seen = std::collections::HashSet::new();
         let mut left: Vec<(u64, usize)> = roots.iter().copied().flatten().map(|root| (*root, 0)).collect();
@@ -13,7 +13,8 @@ impl Heap {
                 continue;
             }
             let index = at(value);
-            let fine = self.is_old(index) && index < self.mem.len();
+            let fine =
+                if self.is_old(index) { index < self.mem.len() } else { (self.start..self.top).contains(&index) };
             let kind = if fine { kind(self.mem[index]) } else { Kind::FREE };
             let known = !matches!(kind, Kind::FREE | Kind::MOVED) && is_lazy(value) == (kind >= Kind::THUNK);
             assert!(known, "a reference from {from} to {index} finds {kind}, after {} collections", self.minors);

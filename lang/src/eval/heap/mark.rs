@@ -18,7 +18,7 @@ const UNMARKED: u64 = 1 << 63;
 const TODO_MOST: usize = 1 << 20;
 /// A cycle begins when as many words were promoted as half of what was alive, but at least so many.
 const CYCLE_LEAST: usize = 128 << 10;
-/// Words to look at for each word promoted; at least, and at most, at each minor collection. What is more than that waits. The least is what may be
+/// Words to look at for each word promoted; at least, and at most, for each minor collection. What is more than that waits. The least is what may be
 /// done in an event that has little to do: what is alive lies anywhere, and its marks are in hundreds of pages then.
 const RATE: usize = 5;
 const SLICE_LEAST: usize = 16 << 10;
@@ -179,24 +179,29 @@ impl Heap {
         self.look_for_dead();
     }
 
-    /// After a minor collection, whether a slice is due. If a cycle is, that begins.
-    pub(super) fn is_slice_due(&mut self, roots: &[&[u64]], stress: bool) -> bool {
+    /// After a minor collection: what was promoted is to be paid for by slices. Begins a cycle, if one is due.
+    pub(super) fn account(&mut self, roots: &[&[u64]]) {
         let owed = std::mem::take(&mut self.marking.owed);
         self.marking.since += owed;
         if self.marking.on {
             self.marking.due += owed * RATE;
-        } else if !self.is_releasing() && (self.marking.since > CYCLE_LEAST.max(self.marking.alive / 2) || stress) {
+        } else if !self.is_releasing() && (self.marking.since > CYCLE_LEAST.max(self.marking.alive / 2) || self.stress)
+        {
             self.begin(roots);
         }
+    }
+
+    /// Whether there is something to be done in slices.
+    pub(super) fn has_slices(&self) -> bool {
         self.marking.on || self.is_releasing()
     }
 
     /// The share of a cycle that is due, or of what comes after it.
-    pub(super) fn slice(&mut self, stress: bool) {
+    pub(super) fn slice(&mut self) {
         if !self.marking.on {
             return self.release_some();
         }
-        let words = if stress { 1 } else { self.marking.due.clamp(SLICE_LEAST, SLICE_MOST) };
+        let words = if self.stress { 1 } else { self.marking.due.clamp(SLICE_LEAST, SLICE_MOST) };
         let pages = match self.marking.due / BEHIND_LEAST.max(self.marking.alive / 8) {
             0 => SLICE_PAGES,
             1 => 2 * SLICE_PAGES,

@@ -95,9 +95,10 @@ impl Heap {
         }
         // Much was made outside of the nursery, and that never was half full.
         if std::mem::take(&mut self.slice_waits) {
-            self.slice(self.stress);
+            self.slice();
         }
-        if self.is_slice_due(roots, self.stress) {
+        self.account(roots);
+        if self.has_slices() {
             self.put_off_slice();
         }
     }

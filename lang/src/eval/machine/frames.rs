@@ -169,10 +169,7 @@ impl Machine {
     /// Collects, with `words` words of the frame at `fp` in use, some of them dead.
     #[cold]
     pub(super) fn collect_at(&mut self, fp: usize, words: usize, dead: Option<u64>, whole: bool) {
-        if let Some(dead) = dead {
-            self.forget(fp, fp + words, dead);
-        }
-        self.forget_dead(self.water, fp);
+        self.forget_unused(fp, words, dead);
         let top = fp + words;
         let mut minor = self.heap.minor();
         for index in self.water.min(top)..top {
@@ -189,9 +186,27 @@ impl Machine {
         self.heap.drain(&mut minor);
         let roots: [&[u64]; 3] = [&self.stack[..top], &self.roots, &value];
         self.heap.finish(minor, self.limits.nursery_words, &roots, whole);
-        if self.limits.stress && cfg!(debug_assertions) {
-            self.heap.check(&roots);
+        if self.is_checked() {
+            self.check(top);
         }
         self.water = fp;
+    }
+
+    /// Forgets what the frame at `fp` and those below will not ask for again, down to where that has been done.
+    pub(super) fn forget_unused(&mut self, fp: usize, words: usize, dead: Option<u64>) {
+        if let Some(dead) = dead {
+            self.forget(fp, fp + words, dead);
+        }
+        self.forget_dead(self.water, fp);
+    }
+
+    /// Whether the heap is checked whenever something in it was moved or given back: for tests.
+    pub(super) fn is_checked(&self) -> bool {
+        self.limits.stress && cfg!(debug_assertions)
+    }
+
+    /// Checks that all is there that is referred to, from so much of the stack, too.
+    pub(super) fn check(&self, top: usize) {
+        self.heap.check(&[&self.stack[..top], &self.roots, &[self.value]]);
     }
 }
