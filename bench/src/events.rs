@@ -88,8 +88,13 @@ fn record_bytes(folder: &Path, place: &Path) -> (usize, usize) {
 
 fn start(folder: &Path, place: &Path) -> Running {
     let machine = Machine::open(place).expect("the machine can be opened");
-    let options =
-        Options { settings: settings(folder), policy: Policy::default(), console: Console::Stderr, is_silent: false };
+    let options = Options {
+        settings: settings(folder),
+        policy: Policy::default(),
+        console: Console::Stderr,
+        is_silent: false,
+        listens: false,
+    };
     Running::start(machine, options).expect("the machine starts")
 }
 
@@ -99,14 +104,14 @@ fn ask(running: &Running, count: usize) {
     let waiting: Vec<_> = (0..count)
         .map(|_| {
             let (news, heard) = unbounded_channel();
-            running.handle().send(payload.clone(), Vec::new(), news);
-            heard
+            (running.handle().send(payload.clone(), Vec::new(), news), heard)
         })
         .collect();
-    for mut heard in waiting {
+    for (mut asking, mut heard) in waiting {
         match heard.blocking_recv() {
             Some(AskerNews::Answer { payload: answer, .. }) => assert_eq!(answer, payload),
             other => panic!("not an answer: {other:?}"),
         }
+        asking.is_settled();
     }
 }

@@ -20,7 +20,7 @@ use vm::engine::{Backend, Mode, Settings};
 use vm::memory::Tracker;
 use vm::prepare::Memo;
 use vm::recover::recover;
-use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, StepLoop, Turn};
+use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, Room, StepLoop, Turn};
 
 use crate::report::timed;
 
@@ -145,13 +145,14 @@ impl Life {
 
     /// Sends messages together and runs until all are answered.
     pub(crate) fn send(&mut self, payload: &[u8], count: usize) {
-        for _ in 0..count {
+        for number in 0..count {
             self.step_loop.arrive(Arrival::Message {
                 port: PortId::OWNER,
                 from: Vec::new(),
                 payload: payload.to_vec(),
-                asker: Some(Asker(1)),
+                asker: Some(Asker(number as u64)),
                 key: Vec::new(),
+                room: Room::default(),
             });
         }
         let goal = self.answers + count;

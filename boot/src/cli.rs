@@ -140,7 +140,7 @@ pub struct Boot {
     /// Print one JSON object.
     #[arg(long, conflicts_with = "start")]
     pub json: bool,
-    /// Grant a port that the seed asks for.
+    /// Grant a port that the seed asks for, such as http:8080; see docs/ports.md.
     #[arg(long, value_name = "PORT")]
     pub grant: Vec<String>,
     /// Genesis data for a module: the bytes of a file.

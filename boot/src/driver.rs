@@ -34,7 +34,7 @@ use vm::ledger::Release;
 use vm::port::{Line, News, Port};
 use vm::prepare::PREPARATION_VERSION;
 use vm::recover::{Recovered, recover};
-use vm::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, StepLoop, Turn};
+use vm::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, Room, StepLoop, Turn};
 
 use crate::clocks::{MachineClock, random};
 use crate::injection::{Side, at_commit, at_start};
@@ -42,6 +42,8 @@ use crate::ports;
 use crate::ports::console::{Console, Target};
 use crate::terminal::say;
 
+/// Whoever sends faster than the machine works does not keep it from working.
+const EVENTS_A_TURN: usize = 256;
 /// How often a running guest looks at its CPU time.
 const TICK: Duration = Duration::from_millis(5);
 /// Nice values: the commit thread's where it may raise its priority, the guest's where it may not.
@@ -58,6 +60,8 @@ pub struct Options {
     pub console: Target,
     /// Whether nothing is to leave the machine, and it is to be stopped at once: for a copy that only needs a checkpoint.
     pub is_silent: bool,
+    /// Whether servers among its ports are open to clients: where it runs for its own sake, not for one message.
+    pub listens: bool,
 }
 
 /// What comes to the guest thread.
@@ -99,6 +103,14 @@ pub enum RunError {
     /// A commit.
     #[error("the machine was stopped: its last steps could not be made durable")]
     Commit(#[from] AppendError),
+    /// A port.
+    #[error("the port {name} cannot be opened")]
+    Port {
+        /// As it was granted.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The host's means.
     #[error("setting up the host failed")]
     Host(#[source] std::io::Error),
@@ -134,22 +146,58 @@ pub struct Handle {
 impl Handle {
     /// Sends a message to the owner's port; news of it come through `news`. Nothing is sent if `key` was sent before: then the
     /// recorded outcome comes.
-    pub fn send(&self, payload: Vec<u8>, key: Vec<u8>, news: UnboundedSender<AskerNews>) -> Asker {
-        let asker = Asker(self.askers.fetch_add(1, Ordering::Relaxed));
-        let message = Arrival::Message { port: PortId::OWNER, from: Vec::new(), payload, asker: Some(asker), key };
-        // A machine that has ended drops the sender of the news, which tells the asker.
-        let _ = self.events.send(Event::Ask(asker, message, news));
-        asker
+    pub fn send(&self, payload: Vec<u8>, key: Vec<u8>, news: UnboundedSender<AskerNews>) -> Asking {
+        self.bring(PortId::OWNER, Message { payload, key, ..Message::default() }, news)
     }
 
-    /// The asker no longer waits.
-    pub fn forget(&self, asker: Asker) {
-        let _ = self.events.send(Event::AskerGone(asker));
+    /// Brings a message to one of the machine's ports.
+    pub fn bring(&self, port: PortId, message: Message, news: UnboundedSender<AskerNews>) -> Asking {
+        let asker = Asker(self.askers.fetch_add(1, Ordering::Relaxed));
+        let Message { from, payload, key, room } = message;
+        let message = Arrival::Message { port, from, payload, asker: Some(asker), key, room };
+        // A machine that has ended drops the sender of the news, which tells the asker.
+        let _ = self.events.send(Event::Ask(asker, message, news));
+        Asking { handle: self.clone(), asker: Some(asker) }
     }
 
     /// Stops the machine cleanly.
     pub fn stop(&self) {
         let _ = self.events.send(Event::Stop);
+    }
+}
+
+/// A message as it comes to a port.
+#[derive(Default)]
+pub struct Message {
+    /// Who it is from; empty for the owner.
+    pub from: Vec<u8>,
+    /// What it says.
+    pub payload: Vec<u8>,
+    /// Its sender's key for it, or empty: the same key again gets the recorded outcome.
+    pub key: Vec<u8>,
+    /// What it takes of its sender's room until it is run.
+    pub room: Room,
+}
+
+/// Somebody who waits for news of a message. Dropped before the last of them, the machine is told that they have gone.
+#[must_use = "dropped, the machine is told that nobody waits"]
+pub struct Asking {
+    handle: Handle,
+    asker: Option<Asker>,
+}
+
+impl Asking {
+    /// The last news have come.
+    pub fn is_settled(&mut self) {
+        self.asker = None;
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(asker) = self.asker {
+            let _ = self.handle.events.send(Event::AskerGone(asker));
+        }
     }
 }
 
@@ -170,18 +218,18 @@ impl Running {
     /// If there is nothing to recover it from, or the host lacks something.
     pub fn begin(runtime: &tokio::runtime::Handle, machine: Machine, options: Options) -> Result<Starting, RunError> {
         let (events, inbox) = channel();
-        let handle = Handle { events: events.clone(), askers: Arc::default() };
+        let handle = Handle { events, askers: Arc::default() };
         let limits = {
             let image = load_image(&machine)?;
             image.limits
         };
         let (ready, started) = channel();
         let guest = {
-            let runtime = runtime.clone();
-            let run = move || match set_up(machine, &options, events, &runtime) {
+            let (runtime, own) = (runtime.clone(), handle.clone());
+            let run = move || match set_up(machine, &options, own, &runtime) {
                 Ok((guest, step_loop)) => {
                     let _ = ready.send(Ok(()));
-                    guest.run(step_loop, &inbox)
+                    guest.run(step_loop, inbox)
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));
@@ -313,7 +361,7 @@ pub fn exit_on_lost_page(path: &std::path::Path) -> OnLost {
 fn set_up(
     machine: Machine,
     options: &Options,
-    events: Sender<Event>,
+    Handle { events, askers }: Handle,
     runtime: &tokio::runtime::Handle,
 ) -> Result<(Guest, StepLoop), RunError> {
     at_start().map_err(RunError::Host)?;
@@ -327,7 +375,7 @@ fn set_up(
     info!(batches, seq = branch.end.0, root = %branch.root, "recovered");
     position.new_epoch = next_epoch(&branch.epoch, machine.folder().identity(), branch.root)?;
     let ticker = body.engine().ticker();
-    let grants = body.image().grants.clone();
+    let (grants, limits) = (body.image().grants.clone(), body.image().limits);
     let step_loop = StepLoop::new(body, options.policy, position)?;
 
     let clock = Arc::new(MachineClock::since(branch.time));
@@ -350,7 +398,9 @@ fn set_up(
         step_loop.stop();
         HashMap::new()
     } else {
-        ports::open(&grants, &line, runtime, &console, &clock).map_err(RunError::Host)?
+        let handle = Handle { events: events.clone(), askers };
+        let host = ports::Host { line: &line, handle: &handle, runtime, console: &console, clock: &clock };
+        ports::open(&grants, &limits, &host, options.listens)?
     };
     let (commits, queue) = channel();
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -410,8 +460,8 @@ struct Guest {
 }
 
 impl Guest {
-    fn run(mut self, mut step_loop: StepLoop, inbox: &Receiver<Event>) -> Result<Ended, RunError> {
-        let ended = self.turn_until_ended(&mut step_loop, inbox);
+    fn run(mut self, mut step_loop: StepLoop, inbox: Receiver<Event>) -> Result<Ended, RunError> {
+        let ended = self.turn_until_ended(&mut step_loop, &inbox);
         // The store is closed, and the lock given back, before anybody hears of the end.
         drop(step_loop);
         self.commits = None;
@@ -420,13 +470,16 @@ impl Guest {
         }
         self.is_running = None;
         self.tick.thread().unpark();
-        // Whoever still waits, and whoever is still in the inbox, is dropped with this thread's belongings, and hears that the line is closed.
+        // Whoever still waits, and whoever is still in the inbox, hears that nothing will come, and may be told so by the port through which they asked.
+        self.askers.clear();
+        drop(inbox);
+        self.ports.values_mut().for_each(|port| port.close());
         ended
     }
 
     fn turn_until_ended(&mut self, step_loop: &mut StepLoop, inbox: &Receiver<Event>) -> Result<Ended, RunError> {
         loop {
-            while let Ok(event) = inbox.try_recv() {
+            for event in inbox.try_iter().take(EVENTS_A_TURN) {
                 self.take(step_loop, event)?;
             }
             match step_loop.turn(self.clock.now())? {

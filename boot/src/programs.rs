@@ -91,6 +91,12 @@ impl Program {
         self.session.names()
     }
 
+    /// The ports that it asks for, besides those that every machine has; nothing if that cannot be read.
+    fn ports(&self) -> Option<Vec<String>> {
+        let Some(ports) = self.value("ports") else { return Some(Vec::new()) };
+        ports.as_row()?.iter().map(|port| String::from_utf8(port.as_bar()?).ok()).collect()
+    }
+
     /// Checks that a machine can be made of it.
     ///
     /// # Errors
@@ -103,14 +109,17 @@ impl Program {
     }
 }
 
-/// What a machine of a text begins with.
+/// What a machine of a text begins with, and the ports that the text asks for: a row named `ports`.
 ///
 /// # Errors
 /// If the text cannot be read, or no machine can be made of it.
-pub fn genesis_of_text(path: &Path) -> Result<Vec<u8>, Failure> {
+pub fn of_text(path: &Path) -> Result<(Vec<u8>, Vec<String>), Failure> {
     let program = Program::read(path)?;
     program.check(path)?;
-    Ok(Genesis { program: Source::Text(program.files), budget: 0 }.encode())
+    let ports = program.ports().ok_or_else(|| Failure::Text {
+        rendered: format!("{}: ports is no row of texts, as [\"http\"] is", path.display()),
+    })?;
+    Ok((Genesis { program: Source::Text(program.files), budget: 0 }.encode(), ports))
 }
 
 /// What a machine of a PLAN seed begins with, if the bytes of this file are one.

@@ -496,7 +496,10 @@ impl Failure {
                 Some("start the machine and send it again; with --key it cannot be done twice".to_owned())
             }
             Self::Environment { name, values, .. } => Some(format!("{name} is not set, or one of: {values}")),
-            Self::Grant { .. } => Some(format!("ports of this version: {}", crate::ports::GIVEN.join(", "))),
+            Self::Grant { .. } => Some("ports of this version: console, clock, random, http:PORT, http:ADDRESS:PORT".to_owned()),
+            Self::Run(RunError::Port { name, source }) if source.kind() == io::ErrorKind::AddrInUse => {
+                Some(format!("something else listens on {}; stop it, then do this again", name.trim_start_matches("http:")))
+            }
             Self::Repair { source, .. } => match source.as_ref() {
                 Self::Machine(MachineError::Lock(LockError::Held { .. })) => {
                     Some("a running machine is not repaired: stop it first".to_owned())

@@ -47,12 +47,13 @@ impl Terms<'_> {
 /// # Errors
 /// If it is neither, or cannot be read.
 pub fn read(path: &Path, terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
-    let of_the_kernel = |genesis: &[u8]| match terms.genesis {
+    let of_the_kernel = |genesis: &[u8], ports: &[String]| match terms.genesis {
         Some(_) => Err(Failure::Settled { path: path.to_owned(), what: "genesis data" }),
-        None => pack_of(kernel::MODULE, genesis, terms),
+        None => pack_of(kernel::MODULE, genesis, &[terms.asks, ports].concat(), terms.limits),
     };
     if programs::is_text(path) {
-        return of_the_kernel(&programs::genesis_of_text(path)?);
+        let (genesis, ports) = programs::of_text(path)?;
+        return of_the_kernel(&genesis, &ports);
     }
     let bytes = read_file(path)?;
     if pack::is_pack(&bytes) {
@@ -60,7 +61,7 @@ pub fn read(path: &Path, terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
         return Ok(bytes);
     }
     if let Some(genesis) = programs::genesis_of_plan(path, &bytes) {
-        return of_the_kernel(&genesis);
+        return of_the_kernel(&genesis, &[]);
     }
     program_pack(&module(path, bytes)?, terms)
 }
@@ -89,17 +90,17 @@ pub fn module(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, Failure> {
 /// If its genesis data cannot be read, or a limit is out of range.
 pub fn program_pack(wasm: &[u8], terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
     let genesis = terms.genesis.map(read_file).transpose()?.unwrap_or_default();
-    pack_of(wasm, &genesis, terms)
+    pack_of(wasm, &genesis, terms.asks, terms.limits)
 }
 
-fn pack_of(wasm: &[u8], genesis: &[u8], terms: &Terms<'_>) -> Result<Vec<u8>, Failure> {
+fn pack_of(wasm: &[u8], genesis: &[u8], asks: &[String], given: &[(String, u64)]) -> Result<Vec<u8>, Failure> {
     let mut shelf = Shelf(HashMap::new());
     let code = shelf.keep(encode_blob(wasm));
     let genesis = shelf.keep(encode_blob(genesis));
-    let mut asks = terms.asks.to_vec();
+    let mut asks = asks.to_vec();
     asks.sort();
     asks.dedup();
-    let program = Program { interface: INTERFACE, code, genesis, limits: limits(terms.limits)?, asks };
+    let program = Program { interface: INTERFACE, code, genesis, limits: limits(given)?, asks };
     let root = shelf.keep(program.encode());
     Ok(pack::write((Domain::Object, root), &shelf, &|_| false, Vec::new())?)
 }

@@ -1,7 +1,7 @@
 //! The base library: its files. The evaluator does some of its functions itself: those that have a jet of their name.
 
 /// The files, each after those that it imports.
-pub const FILES: [(&str, &str); 15] = [
+pub const FILES: [(&str, &str); 16] = [
     ("core", include_str!("../base/core.abide")),
     ("numbers", include_str!("../base/numbers.abide")),
     ("order", include_str!("../base/order.abide")),
@@ -16,5 +16,6 @@ pub const FILES: [(&str, &str); 15] = [
     ("json", include_str!("../base/json.abide")),
     ("cbor", include_str!("../base/cbor.abide")),
     ("machine", include_str!("../base/machine.abide")),
+    ("http", include_str!("../base/http.abide")),
     ("threads", include_str!("../base/threads.abide")),
 ];

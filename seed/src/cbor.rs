@@ -70,6 +70,13 @@ impl Writer {
         self
     }
 
+    /// A byte string that lies in pieces.
+    pub fn bytes_in_pieces(&mut self, pieces: &[impl AsRef<[u8]>]) -> &mut Self {
+        self.head(BYTES, pieces.iter().map(|piece| piece.as_ref().len() as u64).sum());
+        pieces.iter().for_each(|piece| self.bytes.extend_from_slice(piece.as_ref()));
+        self
+    }
+
     /// A text string.
     pub fn text(&mut self, value: &str) -> &mut Self {
         self.head(TEXT, value.len() as u64);

@@ -6,6 +6,7 @@ pub mod abide;
 pub mod lone;
 pub mod sim;
 pub mod torture;
+pub mod web;
 
 use std::io::Write;
 

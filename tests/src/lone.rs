@@ -18,7 +18,7 @@ use vm::ledger::Release;
 use vm::memory::Tracker;
 use vm::prepare::Memo;
 use vm::recover::recover;
-use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, StepLoop, Turn};
+use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, Room, StepLoop, Turn};
 
 /// A machine, its disk, and what it has said so far.
 pub struct Lone {
@@ -185,14 +185,28 @@ impl Lone {
     fn post_with_key(&mut self, payload: &[u8], key: Vec<u8>) -> u64 {
         self.asked += 1;
         let (asker, payload) = (Some(Asker(self.asked)), payload.to_vec());
-        self.machine().arrive(Arrival::Message { port: PortId::OWNER, from: vec![], payload, asker, key });
+        self.machine().arrive(Arrival::Message {
+            port: PortId::OWNER,
+            from: vec![],
+            payload,
+            asker,
+            key,
+            room: Room::default(),
+        });
         self.asked
     }
 
     /// Asks again for the news of something that was sent before a kill.
     pub fn post_again(&mut self, number: u64) {
         let (asker, payload, key) = (Some(Asker(number)), Vec::new(), number.to_be_bytes().repeat(2));
-        self.machine().arrive(Arrival::Message { port: PortId::OWNER, from: vec![], payload, asker, key });
+        self.machine().arrive(Arrival::Message {
+            port: PortId::OWNER,
+            from: vec![],
+            payload,
+            asker,
+            key,
+            room: Room::default(),
+        });
     }
 
     /// One turn, done as the loop says. False if there was nothing to do.

@@ -21,6 +21,8 @@ mod engines;
 mod examples;
 #[path = "whole/formatting.rs"]
 mod formatting;
+#[path = "whole/http.rs"]
+mod http;
 #[path = "whole/kernel.rs"]
 mod kernel;
 #[path = "whole/kills.rs"]

@@ -20,7 +20,7 @@ use crate::body::{Body, OnLost, SharedObjects};
 use crate::engine::{Mode, Settings};
 use crate::guest::Fault;
 use crate::replay::ReplayError;
-use crate::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, Position, StepLoop, Turn};
+use crate::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, Position, Room, StepLoop, Turn};
 
 /// A machine that stands where its branch once stood.
 pub struct Past {
@@ -133,7 +133,7 @@ impl Past {
         self.asked += 1;
         let asker = Asker(self.asked);
         let (port, from, key) = (PortId::OWNER, Vec::new(), Vec::new());
-        self.step_loop.arrive(Arrival::Message { port, from, payload, asker: Some(asker), key });
+        self.step_loop.arrive(Arrival::Message { port, from, payload, asker: Some(asker), key, room: Room::default() });
         let mut heard = Vec::new();
         loop {
             match self.step_loop.turn(self.now)? {

@@ -19,6 +19,10 @@ pub trait Port: Send {
 
     /// The machine no longer wants an answer. One that is under way is dropped by the step loop.
     fn cancel(&mut self, request: RequestId);
+
+    /// The machine has stopped: nothing more is asked, and nothing that comes is heard. What it has let out may still be on its way, for which a port
+    /// may wait here, but not for long.
+    fn close(&mut self) {}
 }
 
 /// What a port reports.

@@ -12,24 +12,26 @@
 //! * An input is logged as a step or as an abort, once; an input that was not logged has had no effect.
 
 mod admit;
+mod askers;
 mod asks;
 mod news;
 mod run;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use persist::journal::Commit;
 use persist::planted::{Bug, is_planted};
 use seed::record::{Batch, Epoch, OutputsHash, Record};
-use seed::{EffectId, Id, LoadError, Nanos, ReplyId, Seq};
+use seed::{EffectId, Id, LoadError, Nanos, Seq};
 use thiserror::Error;
 
 use crate::body::{Body, BodyError};
 use crate::guest::HostFault;
 use crate::ledger::Release;
 use admit::Entry;
+use askers::Askers;
 use asks::Asks;
-pub use news::{Arrival, Asker, AskerNews, Outgoing};
+pub use news::{Arrival, Asker, AskerNews, Outgoing, Room};
 
 /// How the loop behaves where nothing is declared in the image.
 #[derive(Debug, Clone, Copy)]
@@ -141,7 +143,7 @@ pub struct StepLoop {
     delivered: BTreeSet<EffectId>,
     settle_at: Option<Nanos>,
     asks: Asks,
-    askers: HashMap<ReplyId, Vec<Asker>>,
+    askers: Askers,
     again_queued: bool,
     stopping: bool,
     halt: Option<Halt>,
@@ -211,7 +213,7 @@ impl StepLoop {
             delivered: BTreeSet::new(),
             settle_at: None,
             asks,
-            askers: HashMap::new(),
+            askers: Askers::default(),
             again_queued: false,
             stopping: false,
             halt: None,
@@ -248,7 +250,10 @@ impl StepLoop {
     /// Something wants to enter.
     pub fn arrive(&mut self, arrival: Arrival) {
         let ask = match &arrival {
-            Arrival::Message { .. } => None,
+            Arrival::Message { asker, .. } => {
+                self.askers.arrive(*asker);
+                None
+            }
             Arrival::Answer { request, more, .. } => self.asks.meant(*request, !more),
             Arrival::Broken { request, .. } => self.asks.meant(*request, true),
         };
@@ -266,22 +271,10 @@ impl StepLoop {
     /// # Errors
     /// If the ledger cannot be read.
     pub fn asker_gone(&mut self, gone: Asker) -> Result<(), Fatal> {
-        let is_theirs = |entry: &Entry| matches!(entry, Entry::Arrival(Arrival::Message { asker: Some(asker), key, .. }, _) if *asker == gone && key.is_empty());
-        self.inbox.retain(|entry| !is_theirs(entry));
-        let mut unheard = Vec::new();
-        self.askers.retain(|reply, askers| {
-            askers.retain(|asker| *asker != gone);
-            if askers.is_empty() {
-                unheard.push(*reply);
-            }
-            !askers.is_empty()
-        });
-        unheard.sort_unstable();
+        let Some(reply) = self.askers.leave(gone) else { return Ok(()) };
         let (ledger, objects) = self.body.ledger();
-        for reply in unheard {
-            if ledger.reply(reply, objects)?.is_some_and(|owed| owed.key.is_empty()) {
-                self.inbox.push_back(Entry::Gone(reply));
-            }
+        if ledger.reply(reply, objects)?.is_some_and(|owed| owed.key.is_empty()) {
+            self.inbox.push_back(Entry::Gone(reply));
         }
         Ok(())
     }

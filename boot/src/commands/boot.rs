@@ -135,16 +135,21 @@ fn first_image(new: &mut NewMachine, (_, root): Link, granted: &[String]) -> Res
     }
     let program = Program::decode(&bytes).map_err(malformed)?;
     for name in granted {
-        if !program.asks.contains(name) {
+        if !program.asks.iter().any(|asked| ports::is_within(asked, name)) {
             return Err(Failure::Grant { name: name.clone(), why: "the seed does not ask for it" });
         }
         if !ports::is_known(name) {
             return Err(Failure::Grant { name: name.clone(), why: "this version has no such port" });
         }
     }
-    let asked = program.asks.iter().filter(|name| granted.contains(name) && !ports::GIVEN.contains(&name.as_str()));
-    let names = ["owner"].into_iter().chain(ports::GIVEN).chain(asked.map(String::as_str));
-    let grants = names.zip(0..).map(|(name, port)| Grant { port: PortId(port), name: name.to_owned() }).collect();
+    let mut names: Vec<&str> = ["owner"].into_iter().chain(ports::GIVEN).collect();
+    for name in granted {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    let grants =
+        names.into_iter().zip(0..).map(|(name, port)| Grant { port: PortId(port), name: name.to_owned() }).collect();
     let image = program.to_image(grants);
     let encoding = image.encode();
     new.keep(Domain::Object, &Id::of(Domain::Object, &encoding), &encoding)?;

@@ -202,13 +202,14 @@ impl Line {
 /// Sends a message to a machine that runs here.
 fn ask(hosted: &Hosted, payload: Vec<u8>, key: Vec<u8>) -> Result<Vec<AskerNews>, Failure> {
     let (sender, mut receiver) = mpsc::unbounded_channel();
-    hosted.handle().send(payload, key, sender);
+    let mut asking = hosted.handle().send(payload, key, sender);
     let mut news = Vec::new();
     loop {
         let one = hosted.unless_interrupted(receiver.recv()).flatten().ok_or(Failure::NoAnswer)?;
         let is_last = !matches!(one, AskerNews::Answer { more: true, .. });
         news.push(one);
         if is_last {
+            asking.is_settled();
             return Ok(news);
         }
     }

@@ -17,13 +17,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::debug;
-use vm::step_loop::{Asker, AskerNews};
+use vm::step_loop::AskerNews;
 
 use super::{
     CLIENTS_MAX, FRAME_BYTES_MAX, Phase, Scrubbing, UNDER_WAY_KIB_MAX, UNDER_WAY_MAX, decode_send, encode_end,
     encode_news, greet, read_frame, socket_path, write_frame,
 };
-use crate::driver::Handle;
+use crate::driver::{Asking, Handle};
 
 /// How long clients may wait for their answers after a machine was told to stop.
 const END_PATIENCE: Duration = Duration::from_secs(1);
@@ -250,7 +250,7 @@ async fn take_messages(
         let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
         let taken = Arc::clone(room).acquire_many_owned(kib).await.map_err(io::Error::other)?;
         let (sender, news) = unbounded_channel();
-        let asking = Asking { asker: Some(handle.send(payload, key, sender)), handle: handle.clone() };
+        let asking = handle.send(payload, key, sender);
         let frames = frames.clone();
         under_way.tasks.spawn(async move {
             let _held = (slot, taken);
@@ -291,25 +291,11 @@ async fn pass_on(
     while let Some(one) = news.recv().await {
         let (frame, is_last) = encode_news(id, &one);
         if is_last {
-            asking.asker = None;
+            asking.is_settled();
         }
         if frames.send(frame).await.is_err() || is_last {
             return is_last;
         }
     }
     false
-}
-
-/// Tells the machine that an asker has gone before its last news, however its task ends.
-struct Asking {
-    handle: Handle,
-    asker: Option<Asker>,
-}
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        if let Some(asker) = self.asker {
-            self.handle.forget(asker);
-        }
-    }
 }

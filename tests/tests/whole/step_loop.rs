@@ -12,7 +12,7 @@ use tests::sim::sweep::on_a_guest_thread;
 use vm::engine::{Backend, Settings};
 use vm::ledger::Release;
 use vm::memory::Tracker;
-use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Turn};
+use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Room, Turn};
 
 use persist::store::model::ModelDisk;
 
@@ -55,7 +55,14 @@ impl Machine {
         let asker = Asker(self.next);
         let payload = [&self.next.to_le_bytes()[..], operations].concat();
         let (port, from, key) = (PortId::OWNER, Vec::new(), key.to_vec());
-        self.host.machine.arrive(Arrival::Message { port, from, payload, asker: Some(asker), key });
+        self.host.machine.arrive(Arrival::Message {
+            port,
+            from,
+            payload,
+            asker: Some(asker),
+            key,
+            room: Room::default(),
+        });
         asker
     }
 

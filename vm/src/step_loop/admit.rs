@@ -62,7 +62,7 @@ impl StepLoop {
                 None => Ok(None),
             },
             Entry::Gone(reply) => match ledger.reply(reply, objects)? {
-                Some(_) if !self.askers.contains_key(&reply) => admitted(Input::Gone { reply }),
+                Some(_) if !self.askers.has(reply) => admitted(Input::Gone { reply }),
                 _ => Ok(None),
             },
             Entry::Arrival(Arrival::Answer { request, more, payload }, ask) => {
@@ -85,7 +85,10 @@ impl StepLoop {
                 // The port may have further parts in hand.
                 Admitted { input, key: Vec::new(), asker: None, cancels: Some((request, port)) }
             })),
-            Entry::Arrival(Arrival::Message { port, from, payload, asker, key }, _) => {
+            Entry::Arrival(Arrival::Message { port, from, payload, asker, key, room: _ }, _) => {
+                if !self.askers.admit(asker) && key.is_empty() {
+                    return Ok(None);
+                }
                 if key.len() > SENDER_KEY_BYTES_MAX {
                     self.refuse(asker, format!("the key has {} bytes, more than {SENDER_KEY_BYTES_MAX}", key.len()));
                     return Ok(None);
@@ -109,7 +112,7 @@ impl StepLoop {
         let Some(asker) = asker else { return };
         let news = match outcome {
             Outcome::Pending(ReplyId::NONE) => AskerNews::Accepted,
-            Outcome::Pending(reply) => return self.askers.entry(reply).or_default().push(asker),
+            Outcome::Pending(reply) => return self.askers.wait(asker, reply),
             Outcome::Answered(payload) => AskerNews::Answer { more: false, payload },
             Outcome::Refused(code, text) => AskerNews::Refused { code, text },
         };

@@ -1,13 +1,44 @@
 //! What comes to a machine from its ports and askers, and what goes to them.
 
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
 use seed::message::Code;
 use seed::{PortId, RequestId};
 
 use crate::ledger::Release;
 
-/// Who waits for an answer, as the driver numbers them. Not part of the machine: askers are gone when the host stops.
+/// Who waits for an answer, as the driver numbers them: none twice. Not part of the machine: askers are gone when the host stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Asker(pub u64);
+
+/// What a message takes of some room of its sender's, a permit of a semaphore for instance: dropped when the message is run or turned away. It
+/// is no part of what is said, so all are equal.
+#[derive(Clone, Default)]
+pub struct Room(#[expect(dead_code, reason = "it is only to be dropped")] Option<Arc<dyn Any + Send + Sync>>);
+
+impl Room {
+    /// This is given back by being dropped.
+    #[must_use]
+    pub fn of(lent: impl Any + Send + Sync) -> Self {
+        Self(Some(Arc::new(lent)))
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Room")
+    }
+}
+
+impl PartialEq for Room {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Room {}
 
 /// Something that wants to enter the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +55,8 @@ pub enum Arrival {
         asker: Option<Asker>,
         /// The sender's key, or empty: the same key again gets the recorded outcome.
         key: Vec<u8>,
+        /// What it takes of its sender's room while it waits.
+        room: Room,
     },
     /// A port answers.
     Answer {

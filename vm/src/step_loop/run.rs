@@ -124,7 +124,7 @@ impl StepLoop {
         if let (Some(asker), Input::Message { reply, .. }) = (asker, &input) {
             match *reply {
                 ReplyId::NONE => self.forming.releases.push(Outgoing::Asker(asker, AskerNews::Accepted)),
-                reply => self.askers.entry(reply).or_default().push(asker),
+                reply => self.askers.wait(asker, reply),
             }
         }
         if let Input::Answer { request, more: false, .. } | Input::Broken { request, .. } = &input {
@@ -171,15 +171,12 @@ impl StepLoop {
                 releases.push(Outgoing::Port(port, release));
             }
             Release::Answer { reply, more, payload } => {
-                let askers = self.askers.get(&reply).cloned().unwrap_or_default();
-                if !more {
-                    self.askers.remove(&reply);
-                }
+                let askers = self.askers.hear(reply, more);
                 let news = AskerNews::Answer { more, payload };
                 releases.extend(askers.into_iter().map(|asker| Outgoing::Asker(asker, news.clone())));
             }
             Release::Refuse { reply, code, text } => {
-                let askers = self.askers.remove(&reply).unwrap_or_default();
+                let askers = self.askers.hear(reply, false);
                 let news = AskerNews::Refused { code, text };
                 releases.extend(askers.into_iter().map(|asker| Outgoing::Asker(asker, news.clone())));
             }

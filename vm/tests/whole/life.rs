@@ -21,7 +21,7 @@ use vm::memory::Tracker;
 use vm::prepare::Memo;
 use vm::recover::recover;
 use vm::replay::{ReplayError, replay};
-use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, StepLoop, Turn};
+use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, Room, StepLoop, Turn};
 
 fn settings() -> Settings {
     let clock = Arc::new(AtomicU64::new(0));
@@ -184,6 +184,7 @@ impl Life {
             payload: payload.into(),
             asker: Some(Asker(7)),
             key: vec![],
+            room: Room::default(),
         });
     }
 }

@@ -9,7 +9,7 @@ use persist::store::{CommitError, Store as _, Table};
 use seed::record::SENDER_KEY_BYTES_MAX;
 use seed::{Domain, Id, Nanos, PortId};
 use vm::body::Body;
-use vm::step_loop::{Arrival, Asker};
+use vm::step_loop::{Arrival, Asker, Room};
 
 use super::{KEYS, Life, START};
 use crate::sim::check::Sent;
@@ -39,7 +39,7 @@ impl Life<'_> {
         let from = if random.one_in(2) { b"somebody".to_vec() } else { Vec::new() };
         let port = PortId(random.below(4));
         self.checker.send(tag, Sent { key: key.clone(), asker, is_refused });
-        host.machine.arrive(Arrival::Message { port, from, payload, asker, key });
+        host.machine.arrive(Arrival::Message { port, from, payload, asker, key, room: Room::default() });
         Ok(())
     }
 

@@ -1,0 +1,229 @@
+//! **http**: a server of HTTP/1.1. A request comes to the machine as a message, and what it answers is the response.
+//!
+//! An answer in parts is streamed. A client that goes, or reads too slowly, has gone for the machine, too. Not resumed: connections die with the host. A request with
+//! an `Idempotency-Key` may be made again; the machine sees it once, and the answer is the same.
+//!
+//! Invariant: what clients can make the host keep is bounded, and none of it can be kept by sending or reading nothing.
+
+mod answer;
+mod apology;
+mod exchange;
+mod pace;
+mod site;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use seed::message::Code;
+use seed::{EffectId, PortId, RequestId};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+use tracing::debug;
+use vm::port::{Line, Port};
+
+use self::apology::Apology;
+use self::pace::{PacedStream, WINDOW};
+use self::site::{Connection, Site};
+use crate::driver::Handle;
+
+/// Connections at once, of a server. More wait to be accepted.
+const CONNECTIONS_MAX: usize = 16_384;
+/// Connections that wait to be accepted; the system may keep fewer.
+const BACKLOG: u32 = 1024;
+/// Open files that are not for connections: a machine that could open no more would stop.
+const OTHER_FILES: usize = 256;
+/// A request's line and headers.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+const HEADERS_MAX: usize = 100;
+/// How long clients may take to read what a machine has answered before it stopped.
+const END_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where the server of a grant listens: `http:8080` is on this host alone, `http:0.0.0.0:8080` open to all.
+#[must_use]
+pub fn address(grant: &str) -> Option<SocketAddr> {
+    let at = grant.strip_prefix("http:")?;
+    if at.bytes().all(|byte| byte.is_ascii_digit()) {
+        return at.parse().ok().map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
+    at.parse().ok()
+}
+
+/// An HTTP server as a port. Dropped, it stops listening and closes its connections.
+pub struct Http {
+    line: Line,
+    runtime: tokio::runtime::Handle,
+    closing: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+    address: SocketAddr,
+}
+
+impl Http {
+    /// Listens, for a machine that takes inputs of so many bytes.
+    ///
+    /// # Errors
+    /// If nothing can listen there.
+    pub fn listen(
+        address: SocketAddr,
+        line: Line,
+        (handle, port): (Handle, PortId),
+        input_bytes_max: u64,
+        runtime: &tokio::runtime::Handle,
+    ) -> io::Result<Self> {
+        let _entered = runtime.enter();
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // What is left of connections of the run before is no reason to wait.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        let site = Arc::new(Site::of(handle, port, input_bytes_max));
+        let (closing, told) = watch::channel(false);
+        let accepting = tokio::spawn(accept(listener, site, told));
+        Ok(Self { line, runtime: runtime.clone(), closing, accepting, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        // The connections are tasks of that task.
+        self.accepting.abort();
+    }
+}
+
+impl Port for Http {
+    fn ask(&mut self, request: RequestId, _payload: Vec<u8>, _resumed: bool) {
+        self.line.broken(request, Code::REFUSED, "an HTTP server is not asked anything: it brings messages");
+    }
+
+    fn effect(&mut self, effect: EffectId, _payload: Vec<u8>) {
+        self.line.delivered(effect);
+    }
+
+    fn cancel(&mut self, _request: RequestId) {}
+
+    fn close(&mut self) {
+        self.closing.send_replace(true);
+        // Those that still read after that are cut.
+        let _ = self.runtime.block_on(async { timeout(END_PATIENCE, &mut self.accepting).await });
+    }
+}
+
+/// How many connections this process has files for. It takes as many files as it may.
+fn connections_max() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: limit.maximum, ..limit };
+    if setrlimit(Resource::Nofile, most).is_ok() {
+        limit = most;
+    }
+    let files = limit.current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    files.saturating_sub(OTHER_FILES).clamp(1, CONNECTIONS_MAX)
+}
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX)
+}
+
+/// Accepts connections until the port closes, and waits for the last of them.
+async fn accept(listener: TcpListener, site: Arc<Site>, mut closing: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(connections_max()));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = closing.wait_for(|closing| *closing) => break,
+            accepted = accept_one(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, from, place)) => {
+                let (site, closing) = (Arc::clone(&site), closing.clone());
+                connections.spawn(async move {
+                    if let Err(error) = serve(stream, from, place, site, closing).await {
+                        debug!(%from, %error, "an HTTP connection has ended");
+                    }
+                });
+            }
+            Err(error) => {
+                debug!(%error, "accepting an HTTP connection failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn accept_one(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, from) = listener.accept().await?;
+    Ok((stream, from, place))
+}
+
+async fn serve(
+    stream: TcpStream,
+    from: SocketAddr,
+    place: OwnedSemaphorePermit,
+    site: Arc<Site>,
+    mut closing: watch::Receiver<bool>,
+) -> hyper::Result<()> {
+    let _ = stream.set_nodelay(true);
+    let (tcp, is_cut) = (Arc::new(stream), Arc::new(AtomicBool::new(false)));
+    let connection =
+        Connection { from, tcp: Arc::downgrade(&tcp), place: Arc::new(place), is_cut: Arc::clone(&is_cut) };
+    let service = service_fn(move |request| {
+        let (site, connection) = (Arc::clone(&site), connection.clone());
+        async move {
+            let response = site.respond(&connection, request).await;
+            Ok::<_, Infallible>(response.unwrap_or_else(Apology::response))
+        }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(WINDOW)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(PacedStream::of(tcp, is_cut)), service);
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        biased;
+        _ = closing.wait_for(|closing| *closing) => {}
+        served = serving.as_mut() => return served,
+    }
+    serving.as_mut().graceful_shutdown();
+    serving.await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn where_a_grant_listens() {
+        let listens = |grant| address(grant).map(|address| address.to_string());
+        assert_eq!(listens("http:8080").as_deref(), Some("127.0.0.1:8080"));
+        assert_eq!(listens("http:0.0.0.0:80").as_deref(), Some("0.0.0.0:80"));
+        assert_eq!(listens("http:[::1]:8080").as_deref(), Some("[::1]:8080"));
+        for none in ["http", "http:", "http:x", "http:65536", "http:localhost:1", "https:1", "http:1:", "http:+80"] {
+            assert_eq!(listens(none), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What passes between a machine and a client of its HTTP server, as payloads: deterministic CBOR of arrays, byte strings and one number.
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request;
+use hyper::{Response, StatusCode};
+use seed::cbor::{Fault, Reader, Writer};
+
+/// Headers of one connection, not of what is said over it: the server's own affair (RFC 9110, 7.6.1, and the length that it counts itself).
+const OF_THE_CONNECTION: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+];
+/// Of a machine's answer: names and values, and how many.
+const ANSWER_HEAD_BYTES_MAX: usize = 16 << 10;
+const HEADERS_MAX: usize = 256;
+
+/// The payload that tells a machine of a request: `[method, target, headers, body]`.
+#[must_use]
+pub(super) fn encode_request(head: &request::Parts, body: &[Bytes]) -> Vec<u8> {
+    let target = head.uri.path_and_query().map_or("*", |target| target.as_str());
+    let told = || head.headers.iter().filter(|(name, _)| !OF_THE_CONNECTION.contains(name));
+    // Heads and lengths of items are in the room for three words each: a large body is not moved while this grows.
+    let headers: usize = told().map(|(name, value)| name.as_str().len() + value.len() + 24).sum();
+    let mut writer = Writer::with_capacity(target.len() + headers + body.iter().map(Bytes::len).sum::<usize>() + 64);
+    writer.array(4).bytes(head.method.as_str().as_bytes()).bytes(target.as_bytes());
+    writer.array(told().count());
+    for (name, value) in told() {
+        writer.array(2).bytes(name.as_str().as_bytes()).bytes(value.as_bytes());
+    }
+    writer.bytes_in_pieces(body);
+    writer.finish()
+}
+
+/// The response that the first part of a machine's answer, `[status, headers, body]`, begins.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn decode_response(payload: &[u8]) -> Result<Response<Bytes>, String> {
+    let (status, fields, body) = read_response(payload).map_err(|error| error.to_string())?;
+    let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+    let status =
+        status.filter(|status| (200..600).contains(&status.as_u16())).ok_or("its status is not from 200 to 599")?;
+    if fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > ANSWER_HEAD_BYTES_MAX {
+        return Err(format!("its headers have more than {ANSWER_HEAD_BYTES_MAX} bytes"));
+    }
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        let shown = String::from_utf8_lossy(name);
+        let name = HeaderName::from_bytes(name).map_err(|_| format!("{shown:?} is no name of a header"))?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| format!("the value of its header {name} is none"))?;
+        if OF_THE_CONNECTION.contains(&name) {
+            return Err(format!("the header {name} is the server's to set"));
+        }
+        headers.append(name, value);
+    }
+    if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) && !body.is_empty() {
+        return Err(format!("a response of status {} has no body", status.as_u16()));
+    }
+    let mut response = Response::new(Bytes::copy_from_slice(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+type Field<'a> = (&'a [u8], &'a [u8]);
+
+fn read_response(payload: &[u8]) -> Result<(u64, Vec<Field<'_>>, &[u8]), seed::cbor::CborError> {
+    let mut reader = Reader::new(payload);
+    reader.array_of(3)?;
+    let status = reader.uint()?;
+    let count = reader.array()?;
+    if count > HEADERS_MAX {
+        return Err(reader.fault(Fault::Rule("too many headers")));
+    }
+    let mut fields = Vec::new();
+    for _ in 0..count {
+        reader.array_of(2)?;
+        fields.push((reader.bytes()?, reader.bytes()?));
+    }
+    let body = reader.bytes()?;
+    reader.end()?;
+    Ok((status, fields, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+
+    use super::*;
+
+    fn response(status: u64, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.array(3).uint(status).array(headers.len());
+        for (name, value) in headers {
+            writer.array(2).bytes(name.as_bytes()).bytes(value.as_bytes());
+        }
+        writer.bytes(body.as_bytes());
+        writer.finish()
+    }
+
+    #[test]
+    fn a_request_in_bytes() {
+        let request = Request::put("http://here/a/b?c=d%20e").header("X-One", "1").header("content-length", "2");
+        let (head, ()) = request.header("x-one", "2").body(()).unwrap().into_parts();
+        let golden = "84435055544b2f612f623f633d6425323065828245782d6f6e6541318245782d6f6e654132426869";
+        let bytes = encode_request(&head, &["h".into(), "i".into()]);
+        assert_eq!(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), golden);
+    }
+
+    #[test]
+    fn a_response_from_bytes() {
+        let bytes =
+            response(201, &[("Content-Type", "text/plain"), ("set-cookie", "a=1"), ("Set-Cookie", "b=2")], "made");
+        let response = decode_response(&bytes).unwrap();
+        assert_eq!((response.status().as_u16(), response.body().as_ref()), (201, b"made".as_slice()));
+        let cookies: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
+        assert_eq!(cookies, ["a=1", "b=2"]);
+        assert_eq!(response.headers()["content-type"], "text/plain");
+    }
+
+    #[test]
+    fn what_is_no_response_is_told() {
+        let why = |payload: Vec<u8>| decode_response(&payload).unwrap_err();
+        assert_eq!(why(response(199, &[], "")), "its status is not from 200 to 599");
+        assert_eq!(why(response(u64::MAX, &[], "")), "its status is not from 200 to 599");
+        assert_eq!(why(response(200, &[("a b", "c")], "")), "\"a b\" is no name of a header");
+        assert_eq!(why(response(200, &[("a", "b\nc: d")], "")), "the value of its header a is none");
+        assert_eq!(
+            why(response(200, &[("Content-Length", "7")], "")),
+            "the header content-length is the server's to set"
+        );
+        assert_eq!(why(response(204, &[], "x")), "a response of status 204 has no body");
+        let whole = response(200, &[("a", "b")], "body");
+        for cut in 0..whole.len() {
+            why(whole[..cut].to_vec());
+        }
+        // A count of headers that no payload could hold is nothing to make room for.
+        why([&[0x83, 0x18, 200, 0x9b][..], &u64::MAX.to_be_bytes()].concat());
+    }
+}
