@@ -31,6 +31,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
 
 use persist::folder::Folder;
+use seed::ReplyId;
 use seed::cbor::{CborError, Reader, Writer};
 use seed::message::Code;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -144,7 +145,7 @@ fn decode_send(frame: &[u8]) -> Result<(u64, Vec<u8>, Vec<u8>), CborError> {
 fn encode_news(id: u64, news: &AskerNews) -> (Vec<u8>, bool) {
     let mut frame = Writer::new();
     let is_last = match news {
-        AskerNews::Answer { more, payload } => {
+        AskerNews::Answer { more, payload, .. } => {
             frame.array(4).uint(2).uint(id).flag(*more).bytes(payload);
             !more
         }
@@ -231,7 +232,10 @@ fn decode_news(frame: &[u8]) -> Result<Heard, CborError> {
     }
     let id = reader.uint()?;
     let news = match (kind, items) {
-        (2, 4) => AskerNews::Answer { more: reader.flag()?, payload: reader.bytes()?.to_vec() },
+        (2, 4) => {
+            let (more, payload) = (reader.flag()?, reader.bytes()?.to_vec());
+            AskerNews::Answer { reply: ReplyId::NONE, more, payload }
+        }
         (3, 4) => AskerNews::Refused { code: Code(reader.uint()?), text: reader.text()?.to_owned() },
         (4, 2) => AskerNews::Accepted,
         _ => return Err(reader.fault(seed::cbor::Fault::Rule("an unknown kind of frame"))),

@@ -68,6 +68,8 @@ pub struct Options {
 enum Event {
     /// A message to the owner's port, and where its sender waits for news of it.
     Ask(Asker, Arrival, UnboundedSender<AskerNews>),
+    /// A message that nobody waits for.
+    Tell(Arrival),
     News(News),
     AskerGone(Asker),
     Committed(Result<(), AppendError>),
@@ -158,6 +160,12 @@ impl Handle {
         // A machine that has ended drops the sender of the news, which tells the asker.
         let _ = self.events.send(Event::Ask(asker, message, news));
         Asking { handle: self.clone(), asker: Some(asker) }
+    }
+
+    /// Brings a message that wants no answer to one of the machine's ports.
+    pub fn tell(&self, port: PortId, message: Message) {
+        let Message { from, payload, key, room } = message;
+        let _ = self.events.send(Event::Tell(Arrival::Message { port, from, payload, asker: None, key, room }));
     }
 
     /// Stops the machine cleanly.
@@ -507,6 +515,7 @@ impl Guest {
                 self.askers.insert(asker, news);
                 step_loop.arrive(message);
             }
+            Event::Tell(message) => step_loop.arrive(message),
             Event::News(News::Answer { request, more, payload }) => {
                 step_loop.arrive(Arrival::Answer { request, more, payload });
             }

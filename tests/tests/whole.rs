@@ -52,3 +52,5 @@ mod step_loop;
 mod tidy;
 #[path = "whole/torture.rs"]
 mod torture;
+#[path = "whole/websockets.rs"]
+mod websockets;

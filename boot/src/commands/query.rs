@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use seed::ReplyId;
 use vm::step_loop::AskerNews;
 
 use super::{past, send};
@@ -14,7 +15,7 @@ pub(crate) fn run(args: &Query) -> Result<ExitCode, Failure> {
         past.query(payload).map_err(|source| Failure::Ask { path: args.machine.clone(), source })
     })?;
     let news = match answer {
-        Ok(payload) => AskerNews::Answer { more: false, payload },
+        Ok(payload) => AskerNews::Answer { reply: ReplyId::NONE, more: false, payload },
         Err((code, text)) => AskerNews::Refused { code, text },
     };
     send::tell(&[news], args.json)

@@ -1,4 +1,4 @@
-//! **http**: a server of HTTP/1.1. A request comes to the machine as a message, and what it answers is the response.
+//! **http**: a server of HTTP/1.1 and of websockets. A request comes to the machine as a message, and what it answers is the response.
 //!
 //! An answer in parts is streamed. A client that goes, or reads too slowly, has gone for the machine, too. Not resumed: connections die with the host. A request with
 //! an `Idempotency-Key` may be made again; the machine sees it once, and the answer is the same.
@@ -10,12 +10,13 @@ mod apology;
 mod exchange;
 mod pace;
 mod site;
+mod websocket;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -139,6 +140,11 @@ fn kib(bytes: usize) -> u32 {
     u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX)
 }
 
+/// Waits until the port closes.
+async fn closes(closing: &mut watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
 /// Accepts connections until the port closes, and waits for the last of them.
 async fn accept(listener: TcpListener, site: Arc<Site>, mut closing: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(connections_max()));
@@ -146,7 +152,7 @@ async fn accept(listener: TcpListener, site: Arc<Site>, mut closing: watch::Rece
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = closing.wait_for(|closing| *closing) => break,
+            () = closes(&mut closing) => break,
             accepted = accept_one(&listener, &places) => accepted,
         };
         match accepted {
@@ -187,9 +193,14 @@ async fn serve(
 ) -> hyper::Result<()> {
     let _ = stream.set_nodelay(true);
     let (tcp, is_cut) = (Arc::new(stream), Arc::new(AtomicBool::new(false)));
-    let connection =
-        Connection { from, tcp: Arc::downgrade(&tcp), place: Arc::new(place), is_cut: Arc::clone(&is_cut) };
-    let service = service_fn(move |request| {
+    let connection = Connection {
+        from,
+        tcp: Arc::downgrade(&tcp),
+        place: Arc::new(place),
+        is_cut: Arc::clone(&is_cut),
+        upgraded: Arc::new(Mutex::new(None)),
+    };
+    let service = service_fn(|request| {
         let (site, connection) = (Arc::clone(&site), connection.clone());
         async move {
             let response = site.respond(&connection, request).await;
@@ -201,15 +212,28 @@ async fn serve(
         .header_read_timeout(WINDOW)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(PacedStream::of(tcp, is_cut)), service);
-    let mut serving = std::pin::pin!(serving);
-    tokio::select! {
-        biased;
-        _ = closing.wait_for(|closing| *closing) => {}
-        served = serving.as_mut() => return served,
+        .serve_connection(TokioIo::new(PacedStream::of(tcp, is_cut)), service)
+        .with_upgrades();
+    {
+        let mut serving = std::pin::pin!(serving);
+        let served = tokio::select! {
+            biased;
+            () = closes(&mut closing) => None,
+            served = serving.as_mut() => Some(served),
+        };
+        match served {
+            Some(served) => served?,
+            None => {
+                serving.as_mut().graceful_shutdown();
+                serving.await?;
+            }
+        }
     }
-    serving.as_mut().graceful_shutdown();
-    serving.await
+    let session = connection.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(session) = session {
+        session.run(&site, &connection, closing).await;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -311,7 +311,7 @@ impl Checker {
                 }
                 Release::Trace { text } => self.expected.push_back(Outgoing::Trace(text)),
                 Release::Answer { reply, more, payload } => {
-                    self.expect_news(reply, AskerNews::Answer { more, payload })
+                    self.expect_news(reply, AskerNews::Answer { reply, more, payload })
                 }
                 Release::Refuse { reply, code, text } => self.expect_news(reply, AskerNews::Refused { code, text }),
             }

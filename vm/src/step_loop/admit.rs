@@ -113,7 +113,7 @@ impl StepLoop {
         let news = match outcome {
             Outcome::Pending(ReplyId::NONE) => AskerNews::Accepted,
             Outcome::Pending(reply) => return self.askers.wait(asker, reply),
-            Outcome::Answered(payload) => AskerNews::Answer { more: false, payload },
+            Outcome::Answered(payload) => AskerNews::Answer { reply: ReplyId::NONE, more: false, payload },
             Outcome::Refused(code, text) => AskerNews::Refused { code, text },
         };
         self.release_behind_what_is_pending(Outgoing::Asker(asker, news));

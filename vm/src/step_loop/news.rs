@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use seed::message::Code;
-use seed::{PortId, RequestId};
+use seed::{PortId, ReplyId, RequestId};
 
 use crate::ledger::Release;
 
@@ -94,6 +94,8 @@ pub enum Outgoing {
 pub enum AskerNews {
     /// An answer, or a part of one.
     Answer {
+        /// To which reply of the machine it belongs; none if it had been recorded before.
+        reply: ReplyId,
         /// Whether further parts follow.
         more: bool,
         /// What.

@@ -172,7 +172,7 @@ impl StepLoop {
             }
             Release::Answer { reply, more, payload } => {
                 let askers = self.askers.hear(reply, more);
-                let news = AskerNews::Answer { more, payload };
+                let news = AskerNews::Answer { reply, more, payload };
                 releases.extend(askers.into_iter().map(|asker| Outgoing::Asker(asker, news.clone())));
             }
             Release::Refuse { reply, code, text } => {

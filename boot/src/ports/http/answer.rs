@@ -24,6 +24,12 @@ pub(super) struct Piece {
     _unread: [Option<OwnedSemaphorePermit>; 2],
 }
 
+impl Piece {
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
 impl Buf for Piece {
     fn remaining(&self) -> usize {
         self.bytes.remaining()
@@ -38,7 +44,7 @@ impl Buf for Piece {
     }
 }
 
-/// A further piece, or the end. A sender that goes without one has not said that this was all.
+/// A further piece, or the end; aborted where the machine has stopped. A sender that goes without one has not said that this was all.
 pub(super) type Further = io::Result<Option<Piece>>;
 
 /// The body of a response.
@@ -111,13 +117,14 @@ pub(super) async fn pass_on(
             one = news.recv() => one,
         };
         let cut = |why: String| drop(pieces.send(Err(io::Error::other(why))));
+        let stopped = || drop(pieces.send(Err(io::ErrorKind::ConnectionAborted.into())));
         let (more, payload) = match one {
-            Some(AskerNews::Answer { more, payload }) => (more, payload),
+            Some(AskerNews::Answer { more, payload, .. }) => (more, payload),
             Some(AskerNews::Refused { code, text }) => {
                 asking.is_settled();
                 return cut(format!("{}: {text}", code.word()));
             }
-            Some(AskerNews::Accepted) | None => return cut("the machine has stopped".to_owned()),
+            Some(AskerNews::Accepted) | None => return stopped(),
         };
         if !more {
             asking.is_settled();

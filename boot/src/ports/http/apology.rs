@@ -12,11 +12,17 @@ pub(super) struct Apology {
     text: String,
     /// Whether the same request may be made again, and then be answered.
     is_passing: bool,
+    /// A header that says what would do.
+    with: Option<(&'static str, &'static str)>,
 }
 
 impl Apology {
     pub(super) fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), is_passing: false }
+        Self { status, text: text.into(), is_passing: false, with: None }
+    }
+
+    pub(super) fn with(self, name: &'static str, value: &'static str) -> Self {
+        Self { with: Some((name, value)), ..self }
     }
 
     /// The machine has not heard of the request.
@@ -51,6 +57,9 @@ impl Apology {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         if self.is_passing {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Some((name, value)) = self.with {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
     }

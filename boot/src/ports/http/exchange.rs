@@ -20,11 +20,12 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
 const ANSWER_HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 256;
 
-/// The payload that tells a machine of a request: `[method, target, headers, body]`.
+/// The payload that tells a machine of a request: `[method, target, headers, body]`; with the header `upgrade` if that is more than a wish.
 #[must_use]
-pub(super) fn encode_request(head: &request::Parts, body: &[Bytes]) -> Vec<u8> {
+pub(super) fn encode_request(head: &request::Parts, body: &[Bytes], is_upgrade: bool) -> Vec<u8> {
     let target = head.uri.path_and_query().map_or("*", |target| target.as_str());
-    let told = || head.headers.iter().filter(|(name, _)| !OF_THE_CONNECTION.contains(name));
+    let is_told = |name| is_upgrade && name == header::UPGRADE || !OF_THE_CONNECTION.contains(name);
+    let told = || head.headers.iter().filter(|(name, _)| is_told(*name));
     // Heads and lengths of items are in the room for three words each: a large body is not moved while this grows.
     let headers: usize = told().map(|(name, value)| name.as_str().len() + value.len() + 24).sum();
     let mut writer = Writer::with_capacity(target.len() + headers + body.iter().map(Bytes::len).sum::<usize>() + 64);
@@ -41,11 +42,12 @@ pub(super) fn encode_request(head: &request::Parts, body: &[Bytes]) -> Vec<u8> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn decode_response(payload: &[u8]) -> Result<Response<Bytes>, String> {
+pub(super) fn decode_response(payload: &[u8], may_upgrade: bool) -> Result<Response<Bytes>, String> {
     let (status, fields, body) = read_response(payload).map_err(|error| error.to_string())?;
     let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
-    let status =
-        status.filter(|status| (200..600).contains(&status.as_u16())).ok_or("its status is not from 200 to 599")?;
+    let is_final = |status: &StatusCode| (200..600).contains(&status.as_u16());
+    let is_fine = |status: &StatusCode| is_final(status) || may_upgrade && *status == StatusCode::SWITCHING_PROTOCOLS;
+    let status = status.filter(is_fine).ok_or("its status is not from 200 to 599")?;
     if fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > ANSWER_HEAD_BYTES_MAX {
         return Err(format!("its headers have more than {ANSWER_HEAD_BYTES_MAX} bytes"));
     }
@@ -59,7 +61,8 @@ pub(super) fn decode_response(payload: &[u8]) -> Result<Response<Bytes>, String>
         }
         headers.append(name, value);
     }
-    if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) && !body.is_empty() {
+    let has_none = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED, StatusCode::SWITCHING_PROTOCOLS];
+    if has_none.contains(&status) && !body.is_empty() {
         return Err(format!("a response of status {} has no body", status.as_u16()));
     }
     let mut response = Response::new(Bytes::copy_from_slice(body));
@@ -108,8 +111,8 @@ mod tests {
     fn a_request_in_bytes() {
         let request = Request::put("http://here/a/b?c=d%20e").header("X-One", "1").header("content-length", "2");
         let (head, ()) = request.header("x-one", "2").body(()).unwrap().into_parts();
-        let golden = "84435055544b2f612f623f633d6425323065828245782d6f6e6541318245782d6f6e654132426869";
-        let bytes = encode_request(&head, &["h".into(), "i".into()]);
+        let golden = "84435055544c2f612f623f633d6425323065828245782d6f6e6541318245782d6f6e654132426869";
+        let bytes = encode_request(&head, &["h".into(), "i".into()], false);
         assert_eq!(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), golden);
     }
 
@@ -117,7 +120,7 @@ mod tests {
     fn a_response_from_bytes() {
         let bytes =
             response(201, &[("Content-Type", "text/plain"), ("set-cookie", "a=1"), ("Set-Cookie", "b=2")], "made");
-        let response = decode_response(&bytes).unwrap();
+        let response = decode_response(&bytes, false).unwrap();
         assert_eq!((response.status().as_u16(), response.body().as_ref()), (201, b"made".as_slice()));
         let cookies: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
         assert_eq!(cookies, ["a=1", "b=2"]);
@@ -126,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_is_no_response_is_told() {
-        let why = |payload: Vec<u8>| decode_response(&payload).unwrap_err();
+        let why = |payload: Vec<u8>| decode_response(&payload, false).unwrap_err();
         assert_eq!(why(response(199, &[], "")), "its status is not from 200 to 599");
         assert_eq!(why(response(u64::MAX, &[], "")), "its status is not from 200 to 599");
         assert_eq!(why(response(200, &[("a b", "c")], "")), "\"a b\" is no name of a header");

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use hyper::http::request;
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use seed::PortId;
+use seed::{PortId, ReplyId};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,13 +26,14 @@ use super::answer::{Answer, pass_on};
 use super::apology::Apology;
 use super::exchange::{decode_response, encode_request};
 use super::pace::{PacedBody, TooSlow, WINDOW, WINDOW_BYTES};
+use super::websocket::{Handshake, MESSAGE_BYTES_MAX, Session};
 use super::{HEAD_BYTES_MAX, kib};
 use crate::driver::{Handle, Message};
 
 /// A request's body, unless the machine takes less.
 const BODY_BYTES_MAX: usize = 8 << 20;
 /// What a body may have that asks for no room but its connection's own: other clients' bodies, however many and slow, do not keep it out.
-const OWN_BYTES: usize = 4 << 10;
+pub(super) const OWN_BYTES: usize = 4 << 10;
 /// Room for all other bodies that the machine has not been given yet.
 const TAKEN_KIB_MAX: usize = 64 << 10;
 /// What the machine has answered and clients have not read yet, of all of them.
@@ -45,11 +46,12 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// What all of a server's connections share.
 pub(super) struct Site {
-    handle: Handle,
-    port: PortId,
+    pub(super) handle: Handle,
+    pub(super) port: PortId,
     body_bytes_max: usize,
-    taken: Arc<Semaphore>,
-    unread: Arc<Semaphore>,
+    pub(super) message_bytes_max: usize,
+    pub(super) taken: Arc<Semaphore>,
+    pub(super) unread: Arc<Semaphore>,
 }
 
 /// What all of a connection's requests share.
@@ -60,11 +62,13 @@ pub(super) struct Connection {
     pub(super) place: Arc<OwnedSemaphorePermit>,
     /// Whether its end now would be taken for the end of what is being sent over it.
     pub(super) is_cut: Arc<AtomicBool>,
+    /// What goes on after a response that upgrades it.
+    pub(super) upgraded: Arc<Mutex<Option<Session>>>,
 }
 
 impl Connection {
     /// Waits until its client has gone.
-    async fn has_gone(&self) {
+    pub(super) async fn has_gone(&self) {
         loop {
             tokio::time::sleep(LOOK).await;
             let Some(tcp) = self.tcp.upgrade() else { return };
@@ -85,6 +89,7 @@ impl Site {
             port,
             // With room for the head's encoding.
             body_bytes_max: BODY_BYTES_MAX.min(input_bytes_max.saturating_sub(2 * HEAD_BYTES_MAX)),
+            message_bytes_max: MESSAGE_BYTES_MAX.min(input_bytes_max.saturating_sub(HEAD_BYTES_MAX)),
             taken: Arc::new(Semaphore::new(TAKEN_KIB_MAX)),
             unread: Arc::new(Semaphore::new(UNREAD_KIB_MAX)),
         }
@@ -94,14 +99,16 @@ impl Site {
     pub(super) async fn respond(
         &self,
         connection: &Connection,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Answer>, Apology> {
+        let upgrade = hyper::upgrade::on(&mut request);
         let (head, body) = request.into_parts();
         check_target(&head)?;
+        let handshake = Handshake::of(&head)?;
         let key = self.key(&head)?;
         let has_key = !key.is_empty();
         let (body, mut taken) = self.read(body).await?;
-        let payload = encode_request(&head, &body);
+        let payload = encode_request(&head, &body, handshake.is_some());
         drop(body);
         if let Some(taken) = &mut taken {
             drop(taken.split(taken.num_permits().saturating_sub(kib(payload.len()) as usize)));
@@ -116,8 +123,8 @@ impl Site {
             // Nobody will read this.
             () = connection.has_gone() => return Err(Apology::unanswered("its client has gone", has_key)),
         };
-        let (more, payload) = match first {
-            Some(AskerNews::Answer { more, payload }) => (more, payload),
+        let (reply, more, payload) = match first {
+            Some(AskerNews::Answer { reply, more, payload }) => (reply, more, payload),
             Some(AskerNews::Refused { code, text }) => {
                 asking.is_settled();
                 return Err(Apology::refused(code, &text));
@@ -129,10 +136,17 @@ impl Site {
         if !more {
             asking.is_settled();
         }
-        let response = decode_response(&payload).map_err(|why| {
+        let may_upgrade = handshake.is_some() && more && reply != ReplyId::NONE;
+        let mut response = decode_response(&payload, may_upgrade).map_err(|why| {
             warn!("the machine's answer to {} {} is no response: {why}", head.method, head.uri.path());
             Apology::new(StatusCode::BAD_GATEWAY, format!("the machine's answer is no response: {why}"))
         })?;
+        if let (Some(handshake), StatusCode::SWITCHING_PROTOCOLS) = (handshake, response.status()) {
+            handshake.complete(response.headers_mut());
+            let session = Session { upgrade, reply, asking, news };
+            *connection.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+            return Ok(response.map(|body| Answer::whole(body, None)));
+        }
         let unread = Arc::clone(&self.unread).try_acquire_many_owned(kib(payload.len()));
         let unread = unread.map_err(|_| {
             Apology::unanswered("other clients have too much to read, and the answer was dropped", has_key)

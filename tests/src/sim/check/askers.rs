@@ -41,6 +41,14 @@ pub(super) struct Execution {
     news: Vec<(u32, AskerNews)>,
 }
 
+/// What whoever repeats the message hears once this has been said.
+fn recorded(news: &AskerNews) -> AskerNews {
+    match news.clone() {
+        AskerNews::Answer { more, payload, .. } => AskerNews::Answer { reply: ReplyId::NONE, more, payload },
+        news => news,
+    }
+}
+
 fn is_last(news: &AskerNews) -> bool {
     !matches!(news, AskerNews::Answer { more: true, .. })
 }
@@ -124,7 +132,11 @@ impl Checker {
         let mut same_key = self.executions.iter().filter(|execution| !sent.key.is_empty() && execution.key == sent.key);
         let found = same_key.find_map(|execution| match news {
             AskerNews::Accepted if execution.reply == ReplyId::NONE => Some((execution.run, execution.run)),
-            _ => execution.news.iter().find(|(_, known)| known == news).map(|(answered, _)| (execution.run, *answered)),
+            _ => execution
+                .news
+                .iter()
+                .find(|(_, known)| known == news || recorded(known) == *news)
+                .map(|(answered, _)| (execution.run, *answered)),
         });
         let Some((executed, answered)) = found else {
             return fail("durable before visible", "does not follow from the log");
