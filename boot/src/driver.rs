@@ -572,6 +572,7 @@ impl Guest {
                     Release::Answer { .. } | Release::Refuse { .. } | Release::Trace { .. } => {}
                 }
             }
+            Outgoing::Revoked(port) => drop(self.ports.remove(&port)),
             Outgoing::Asker(asker, news) => {
                 let is_last = !matches!(news, AskerNews::Answer { more: true, .. });
                 if let Some(waiting) = self.askers.get(&asker) {

@@ -36,11 +36,17 @@ pub enum Bug {
     LateAnswerTaken,
     /// A sender's key that comes again is executed again.
     KeyForgotten,
+    /// Requests stay open when their port is no longer granted.
+    OutlivesGrant,
+    /// A machine is not told that its grants have changed.
+    GrantsUntold,
+    /// An effect that was dropped with its port's grant is logged as delivered when the port says so.
+    DroppedSettled,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::ReleasedBeforeCommitted,
         Self::SkippedSync,
         Self::UnknownTakenAsDone,
@@ -56,6 +62,9 @@ impl Bug {
         Self::NotResumed,
         Self::LateAnswerTaken,
         Self::KeyForgotten,
+        Self::OutlivesGrant,
+        Self::GrantsUntold,
+        Self::DroppedSettled,
     ];
 }
 

@@ -5,6 +5,7 @@
 ;;   a message's payload   8 bytes to tell it from others, then operations
 ;;   an answer's payload   10 bytes that say which ask, run and part it belongs to, then operations
 ;;   a break's text        with code 8: 16 characters that say which ask, then operations; otherwise nothing
+;;   grants                which numbers its ports have; one in eight such inputs is too much for it
 ;;
 ;; An operation is a letter and an argument from 0 to 127. ../src/sim/ops.rs lists them.
 
@@ -37,6 +38,9 @@
   (global $held (mut i32) (i32.const 0))      ;; replies put off
   (global $slices (mut i32) (i32.const 0))    ;; times it wants to be called again
   (global $fuse (mut i32) (i32.const 0))      ;; the next such call traps
+  (global $console (mut i64) (i64.const 1))   ;; ports, by the numbers that they had last
+  (global $clock (mut i64) (i64.const 2))
+  (global $random (mut i64) (i64.const 3))
   (global $float (mut f64) (f64.const 1))
   (global $function (mut funcref) (ref.null func))
 
@@ -110,6 +114,9 @@
         (br $parsed)))
       (if (i64.eq (local.get $kind) (i64.const 5)) (then ;; [5, reply]
         (call $forget (call $read))
+        (br $parsed)))
+      (if (i64.eq (local.get $kind) (i64.const 6)) (then ;; [6, grants]
+        (call $regrant)
         (br $parsed))))
     ;; A message that nobody has dealt with waits.
     (if (i64.ne (global.get $reply) (i64.const 0)) (then
@@ -180,17 +187,19 @@
     (if (i32.eq (local.get $letter) (i32.const 0x75)) (then (return (call $reckon (local.get $m)))))         ;; u
     (if (i32.eq (local.get $letter) (i32.const 0x6e)) (then (return (call $loop (local.get $m)))))           ;; n
     (if (i32.eq (local.get $letter) (i32.const 0x65)) (then                                                  ;; e
-      (return (call $ask (i64.const 0) (i64.const 1) (global.get $acc) (local.get $n)))))
+      (return (call $ask (i64.const 0) (global.get $console) (global.get $acc) (local.get $n)))))
     (if (i32.eq (local.get $letter) (i32.const 0x45)) (then                                                  ;; E
-      (return (call $ask (i64.const 0) (i64.const 9) (global.get $acc) (local.get $n)))))
+      (return (call $ask (i64.const 0) (i64.const 1000) (global.get $acc) (local.get $n)))))
     (if (i32.eq (local.get $letter) (i32.const 0x71)) (then                                                  ;; q
-      (return (call $ask_free (i64.add (i64.const 2) (i64.and (local.get $m) (i64.const 1))) (local.get $n)))))
+      (return (call $ask_free
+        (select (global.get $random) (global.get $clock) (i32.and (local.get $n) (i32.const 1)))
+        (local.get $n)))))
     (if (i32.eq (local.get $letter) (i32.const 0x51)) (then                                                  ;; Q
-      (return (call $ask_free (i64.const 9) (local.get $n)))))
+      (return (call $ask_free (i64.const 1000) (local.get $n)))))
     (if (i32.eq (local.get $letter) (i32.const 0x78)) (then (return (call $cancel))))                        ;; x
     (if (i32.eq (local.get $letter) (i32.const 0x58)) (then (return (call $ask_anew (local.get $n)))))       ;; X
     (if (i32.eq (local.get $letter) (i32.const 0x62)) (then                                                  ;; b
-      (if (global.get $open) (then (call $ask_number (call $lowest) (i64.const 2) (local.get $n))))
+      (if (global.get $open) (then (call $ask_number (call $lowest) (global.get $clock) (local.get $n))))
       (return)))
     (if (i32.eq (local.get $letter) (i32.const 0x72)) (then (return (call $answer (i64.const 0) (local.get $n))))) ;; r
     (if (i32.eq (local.get $letter) (i32.const 0x70)) (then (return (call $answer (i64.const 1) (local.get $n))))) ;; p
@@ -225,6 +234,27 @@
 
   (func $region_bytes (result i64)
     (i64.sub (i64.shl (i64.extend_i32_u (memory.size $main)) (i64.const 16)) (i64.const 131072)))
+
+  ;; The rest of [6, [[port, name]...]]: names are told apart by their second letter.
+  (func $regrant
+    (local $left i64)
+    (local $port i64)
+    (local $letter i32)
+    (local.set $left (call $read))
+    (block $done
+      (loop $next
+        (br_if $done (i64.eqz (local.get $left)))
+        (local.set $left (i64.sub (local.get $left) (i64.const 1)))
+        (drop (call $read))
+        (local.set $port (call $read))
+        (local.set $letter (i32.load8_u offset=2 (global.get $in)))
+        (call $skip)
+        (if (i32.eq (local.get $letter) (i32.const 0x6f)) (then (global.set $console (local.get $port))))
+        (if (i32.eq (local.get $letter) (i32.const 0x6c)) (then (global.set $clock (local.get $port))))
+        (if (i32.eq (local.get $letter) (i32.const 0x61)) (then (global.set $random (local.get $port))))
+        (br $next)))
+    (if (i64.eqz (i64.and (global.get $acc) (i64.const 7))) (then (call $scribble) (unreachable)))
+    (call $ask_free (global.get $clock) (i32.const 0)))
 
   ;; A cell anywhere in the region: what it held is mixed in, and it gets the new number.
   (func $write_cell (param $n i64)
@@ -341,7 +371,7 @@
     (if (i32.eqz (global.get $open)) (then (return)))
     (local.set $request (call $lowest))
     (call $cancel)
-    (call $ask_number (local.get $request) (i64.const 2) (local.get $n)))
+    (call $ask_number (local.get $request) (global.get $clock) (local.get $n)))
 
   ;; [0, request, port, << the number, and 8 * n bytes more >>]
   (func $ask (param $request i64) (param $port i64) (param $number i64) (param $n i32)

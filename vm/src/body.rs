@@ -11,19 +11,19 @@ mod restore;
 
 use std::sync::Arc;
 
-use seed::image::{Image, Memory, State, Table};
+use seed::image::{Grant, Image, Memory, State, Table};
 use seed::message::{Input, Output};
 use seed::object::{Link, Objects, decode_blob, encode_blob, load_blob};
 use seed::page;
 use seed::tree::PageTree;
-use seed::{Domain, EffectId, Id, LoadError, PageIndex};
+use seed::{Domain, EffectId, Id, LoadError, PageIndex, PortId};
 use thiserror::Error;
 
 use persist::planted::{Bug, is_planted};
 
 use crate::engine::{Code, CodeError, Engine, Mode, Settings};
 use crate::guest::{Fault, Guest, HostFault, RestoreError};
-use crate::ledger::{Ledger, Release, Terms, Violation};
+use crate::ledger::{Ledger, Release, Revoked, Terms, Violation};
 use crate::memory::PagerError;
 use become_program::Unfit;
 use captured::Captured;
@@ -38,7 +38,7 @@ pub struct Body {
     engine: Engine,
     code: Code,
     objects: SharedObjects,
-    /// As of the last boundary.
+    /// As of the last boundary, but for the grants, which are those in force.
     image: Image,
     /// `None` before the first step.
     guest: Option<Guest>,
@@ -153,7 +153,7 @@ impl Body {
         }
     }
 
-    /// The image as of the last boundary.
+    /// The image as of the last boundary, with the grants that are in force.
     #[must_use]
     pub fn image(&self) -> &Image {
         &self.image
@@ -271,6 +271,19 @@ impl Body {
     /// If the store fails or is damaged.
     pub fn settle(&mut self, effects: &[EffectId]) -> Result<(), BodyError> {
         Ok(self.ledger.settle(effects, self.objects.as_ref())?)
+    }
+
+    /// Puts a whole new list of grants in force, at once.
+    ///
+    /// # Errors
+    /// If the store fails or is damaged.
+    pub fn regrant(&mut self, grants: &[Grant], next_port: PortId) -> Result<Revoked, BodyError> {
+        let stays = |port: PortId| grants.iter().any(|grant| grant.port == port);
+        let ports = self.image.grants.iter().map(|grant| grant.port).filter(|port| !stays(*port)).collect();
+        let revoked = self.ledger.revoke(ports, self.objects.as_ref())?;
+        self.image.grants = grants.to_vec();
+        self.image.next_port = next_port;
+        Ok(revoked)
     }
 
     /// Captures what the guest has dirtied and moves the boundary here. The machine's root.

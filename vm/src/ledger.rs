@@ -24,7 +24,7 @@ use seed::object::{Link, Objects, links};
 use seed::trie::Trie;
 use seed::{Domain, EffectId, LoadError, PortId, ReplyId, RequestId};
 
-pub use apply::Release;
+pub use apply::{Release, Revoked};
 pub use check::{Terms, Violation};
 use entries::{all, decode, key, outcome_key, payload, read_outcome, read_reply, read_request};
 

@@ -10,11 +10,14 @@
 //! * What has been executed since the last durable checkpoint, in flight included, never costs more than the recovery budget, except
 //!   within one batch, which is then itself a checkpoint.
 //! * An input is logged as a step or as an abort, once; an input that was not logged has had no effect.
+//! * A change of grants and the input that tells the machine of it are in one batch, which is a checkpoint: the image of the last
+//!   checkpoint has the grants that are in force.
 
 mod admit;
 mod askers;
 mod asks;
 mod news;
+mod regrant;
 mod run;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -141,6 +144,8 @@ pub struct StepLoop {
     in_flight: Option<InFlight>,
     released: Vec<Outgoing>,
     delivered: BTreeSet<EffectId>,
+    /// Effects that went with their port's grant; a port that had them in hand may still report them.
+    dropped: BTreeSet<EffectId>,
     settle_at: Option<Nanos>,
     asks: Asks,
     askers: Askers,
@@ -211,6 +216,7 @@ impl StepLoop {
             in_flight: None,
             released,
             delivered: BTreeSet::new(),
+            dropped: BTreeSet::new(),
             settle_at: None,
             asks,
             askers: Askers::default(),
@@ -254,6 +260,7 @@ impl StepLoop {
                 self.askers.arrive(*asker);
                 None
             }
+            Arrival::Grants { .. } => None,
             Arrival::Answer { request, more, .. } => self.asks.meant(*request, !more),
             Arrival::Broken { request, .. } => self.asks.meant(*request, true),
         };
@@ -262,6 +269,9 @@ impl StepLoop {
 
     /// An effect has been delivered.
     pub fn delivered(&mut self, effect: EffectId, now: Nanos) {
+        if self.dropped.remove(&effect) && !is_planted(Bug::DroppedSettled) {
+            return;
+        }
         self.delivered.insert(effect);
         self.settle_at.get_or_insert(now.plus(self.policy.settle_delay));
     }

@@ -4,6 +4,8 @@
 
 #[path = "whole/captures.rs"]
 mod captures;
+#[path = "whole/grants.rs"]
+mod grants;
 #[path = "whole/life.rs"]
 mod life;
 #[path = "whole/stop.rs"]

@@ -1,8 +1,8 @@
 //! What a machine has asked and owes, as docs/abi.md says, kept in plain maps: the model that ledgers are compared with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use seed::image::Limits;
+use seed::image::{Grant, Limits};
 use seed::message::{Code, Input, Output};
 use seed::{EffectId, PortId, ReplyId, RequestId};
 use vm::ledger::{Outcome, Release};
@@ -24,8 +24,11 @@ pub struct Books {
     pub next_effect: EffectId,
     /// Whether the machine wants to be called again.
     pub again: bool,
+    /// The ports that it may use.
+    pub grants: Vec<Grant>,
+    /// The number of the next port.
+    pub next_port: PortId,
     next_outcome: u64,
-    granted: u64,
     limits: Limits,
 }
 
@@ -55,9 +58,9 @@ pub struct Remembered {
 pub struct Breaks(pub &'static str);
 
 impl Books {
-    /// Of a machine that was never booted, with ports 1 up to `granted`.
+    /// Of a machine that was never booted.
     #[must_use]
-    pub fn new(limits: Limits, granted: u64) -> Self {
+    pub fn new(limits: Limits, grants: Vec<Grant>) -> Self {
         Self {
             requests: BTreeMap::new(),
             replies: BTreeMap::new(),
@@ -66,8 +69,9 @@ impl Books {
             next_reply: ReplyId(1),
             next_effect: EffectId(1),
             again: false,
+            next_port: PortId(grants.len() as u64),
+            grants,
             next_outcome: 0,
-            granted,
             limits,
         }
     }
@@ -139,6 +143,9 @@ impl Books {
             }
             Output::Cancel { request } => {
                 let known = self.requests.remove(&request).ok_or(Breaks("cancels what is not open"))?;
+                if known.broken.is_some() {
+                    return Ok(None);
+                }
                 Release::Cancel { request, port: known.port }
             }
             Output::Answer { reply, more, payload } => {
@@ -193,8 +200,28 @@ impl Books {
         self.effects.remove(&effect).is_some()
     }
 
-    fn is_granted(&self, port: PortId) -> bool {
-        (1..=self.granted).contains(&port.0)
+    /// The grants change: what is open with a port that goes is about to be broken, what it has not delivered is gone. The requests, whom they
+    /// asked, and how many effects.
+    pub fn regrant(&mut self, grants: &[Grant], next_port: PortId) -> (Vec<(RequestId, PortId)>, usize) {
+        self.grants = grants.to_vec();
+        self.next_port = next_port;
+        let here: BTreeSet<PortId> = grants.iter().map(|grant| grant.port).collect();
+        let mut broken = Vec::new();
+        for (request, asked) in &mut self.requests {
+            if asked.broken.is_none() && !here.contains(&asked.port) {
+                asked.broken = Some((Code::NOT_GRANTED, format!("port {} is not granted", asked.port)));
+                broken.push((*request, asked.port));
+            }
+        }
+        let before = self.effects.len();
+        self.effects.retain(|_, (port, _)| here.contains(port));
+        (broken, before - self.effects.len())
+    }
+
+    /// Whether something may come in at a port, or go out.
+    #[must_use]
+    pub fn is_granted(&self, port: PortId) -> bool {
+        self.grants.iter().any(|grant| grant.port == port)
     }
 
     fn settle_reply(&mut self, reply: ReplyId, outcome: Outcome) -> Result<(), Breaks> {

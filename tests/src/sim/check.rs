@@ -5,10 +5,13 @@
 //! * A step's outputs are the model's; an abort is one in the model, or for CPU time.
 //! * A message is logged once; under a key, once in the key's window. A request is settled once, by who was asked. An effect is
 //!   settled once, after it was reported.
+//! * A change of grants is logged once, together with the input that tells the machine of it. After it nothing leaves for a port that is gone, and
+//!   nothing comes in from it.
 //! * Checkpoints come often enough for the recovery budget.
 
 mod askers;
 mod entering;
+mod granting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -21,13 +24,12 @@ use vm::step_loop::{AskerNews, Outgoing, Policy};
 
 pub use self::askers::Sent;
 use self::askers::{Execution, Waiting};
+use self::granting::Granting;
 use super::books::Books;
 use super::coverage::Coverage;
+use super::host::first_grants;
 use super::walker::Walker;
 use super::{Failure, ensure};
-
-/// The ports 1 to this are granted.
-pub const GRANTED: u64 = 3;
 
 /// All that is known of a life from outside.
 pub struct Checker {
@@ -45,6 +47,7 @@ pub struct Checker {
     waiting: BTreeMap<u64, Waiting>,
     executed: BTreeMap<u64, ReplyId>,
     executions: Vec<Execution>,
+    granting: Granting,
     reported: BTreeSet<EffectId>,
     delivered_once: BTreeSet<EffectId>,
     numbers_used: BTreeSet<RequestId>,
@@ -62,7 +65,7 @@ impl Checker {
         Self {
             policy,
             walker: Walker::new(limits),
-            books: Books::new(limits, GRANTED),
+            books: Books::new(limits, first_grants()),
             log: Vec::new(),
             cost_since_checkpoint: Nanos(0),
             run: 0,
@@ -72,6 +75,7 @@ impl Checker {
             waiting: BTreeMap::new(),
             executed: BTreeMap::new(),
             executions: Vec::new(),
+            granting: Granting::default(),
             reported: BTreeSet::new(),
             delivered_once: BTreeSet::new(),
             numbers_used: BTreeSet::new(),
@@ -104,6 +108,8 @@ impl Checker {
     pub fn begin_run(&mut self) {
         self.run += 1;
         self.expected.clear();
+        let gone = self.gone_ports().collect();
+        self.granting.begin_run(gone);
         for (effect, (port, payload)) in &self.books.effects {
             let release = Release::Effect { effect: *effect, port: *port, payload: payload.clone() };
             self.expected.push_back(Outgoing::Port(*port, release));
@@ -115,12 +121,15 @@ impl Checker {
                 let release = Release::Ask { request: *request, port, payload, resumed: true };
                 self.expected.push_back(Outgoing::Port(port, release));
                 self.coverage.hit("request resumed");
+            } else if matches!(asked.broken, Some((Code::NOT_GRANTED, _))) {
+                self.coverage.hit("killed before the news of a request not granted");
             }
         }
     }
 
     /// An effect's delivery is reported to the loop.
     pub fn report(&mut self, effect: EffectId) {
+        self.coverage.hit_if(!self.books.effects.contains_key(&effect), "delivery reported of a dropped effect");
         self.reported.insert(effect);
     }
 
@@ -150,7 +159,8 @@ impl Checker {
                 }
                 Record::Settle { effects } => self.settle(effects, batch.records.len()).map_err(at)?,
                 Record::Epoch(_) => self.coverage.hit_if(batch.first != Seq(0), "epoch on an old branch"),
-                Record::Grant { .. } | Record::Become { .. } => {
+                Record::Grant { grants, next_port } => self.regrant(grants, *next_port).map_err(at)?,
+                Record::Become { .. } => {
                     return Err(at(Failure::new("only what entered is logged", format!("{record:?}"))));
                 }
             }
@@ -158,6 +168,7 @@ impl Checker {
         ensure(outputs.finish() == batch.outputs, "outputs are the model's", || {
             format!("batch at seq {}", batch.first)
         })?;
+        self.told_of_grants(batch, is_checkpoint)?;
         self.count_cost(batch, is_checkpoint)?;
         self.coverage.hit_if(self.walker.has_grown(), "memory grown");
         self.log.push((batch.clone(), id, is_checkpoint));
@@ -232,6 +243,7 @@ impl Checker {
         self.coverage.hit_if(is_cpu, "abort for CPU time");
         self.coverage.hit_if(matches!(input, Input::Answer { .. }), "abort of an answer");
         self.coverage.hit_if(matches!(input, Input::Gone { .. }), "abort of a gone asker's news");
+        self.coverage.hit_if(matches!(input, Input::Grants { .. }), "abort of the news of grants");
         let halts = matches!(input, Input::Boot { .. } | Input::Broken { .. } | Input::Again { .. });
         ensure(!halts, "an abort that halts is not logged", || format!("{input:?}"))?;
         let releases = self.books.abort(&input, key, reason);
@@ -258,7 +270,10 @@ impl Checker {
     /// If it does not follow from what is durable.
     pub fn released(&mut self, outgoing: &Outgoing) -> Result<(), Failure> {
         match outgoing {
-            Outgoing::Asker(asker, news) => return self.told(*asker, news),
+            Outgoing::Asker(asker, news) if !self.granting.waits(*asker) => return self.told(*asker, news),
+            Outgoing::Trace(text) if text.starts_with("a message on port") => return self.turned_away(text),
+            Outgoing::Port(port, release) => self.granting.is_there(*port, release)?,
+            Outgoing::Revoked(port) => self.granting.close(*port),
             Outgoing::Trace(text) if text.contains(", more than") && self.refusal_traces > 0 => {
                 self.refusal_traces -= 1;
                 return Ok(());

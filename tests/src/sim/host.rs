@@ -87,6 +87,13 @@ pub fn program() -> &'static [u8] {
     })
 }
 
+/// What a machine is granted at first.
+#[must_use]
+pub fn first_grants() -> Vec<Grant> {
+    let names = ["owner", "console", "clock", "random"];
+    names.iter().zip(0..).map(|(name, port)| Grant { port: PortId(port), name: (*name).to_owned() }).collect()
+}
+
 /// A disk with the objects of the guest, and the root of the image that it boots from.
 ///
 /// # Errors
@@ -101,10 +108,8 @@ pub fn new_disk(seed: u64, limits: Limits) -> Result<(ModelDisk, Id), Failure> {
         id
     };
     let (code, genesis) = (keep(encode_blob(program())), keep(encode_blob(b"genesis")));
-    let names = ["owner", "console", "clock", "random"];
-    let grants = names.iter().zip(0..).map(|(name, port)| Grant { port: PortId(port), name: (*name).to_owned() });
     let program = Program { interface: INTERFACE, code, genesis, limits, asks: vec![] };
-    let root = keep(program.to_image(grants.collect()).encode());
+    let root = keep(program.to_image(first_grants()).encode());
     disk.open().commit(&writes).map_err(|error| Failure::new("a disk can be made", chain(&error)))?;
     Ok((disk, root))
 }

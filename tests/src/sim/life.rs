@@ -147,6 +147,7 @@ impl Life<'_> {
             Kind::Answer | Kind::Break => self.answer(action.kind == Kind::Break, random),
             Kind::Deliver => self.deliver(random),
             Kind::Gone => self.gone(random),
+            Kind::Grants => self.grants(random),
             Kind::Write => self.write(),
             Kind::Report => self.report(),
             Kind::Fail(end) => self.fail(end),
@@ -325,7 +326,7 @@ impl Life<'_> {
         self.checker.released(outgoing)?;
         match outgoing {
             Outgoing::Port(_, release) => self.ports.take(release),
-            Outgoing::Asker(..) | Outgoing::Trace(_) => Ok(()),
+            Outgoing::Asker(..) | Outgoing::Trace(_) | Outgoing::Revoked(_) => Ok(()),
         }
     }
 

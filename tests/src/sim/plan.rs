@@ -54,6 +54,8 @@ pub enum Kind {
     Deliver,
     /// An asker stops waiting.
     Gone,
+    /// The owner changes the grants.
+    Grants,
     /// The commit in flight reaches the disk.
     Write,
     /// The loop hears of it.
@@ -94,7 +96,7 @@ impl fmt::Display for Action {
 }
 
 /// Weights of what happens; `rough` lives are short and interrupted.
-fn weights(rough: u64) -> [(u64, Kind); 18] {
+fn weights(rough: u64) -> [(u64, Kind); 19] {
     [
         (300, Kind::Turns),
         (120, Kind::Arrive),
@@ -102,6 +104,7 @@ fn weights(rough: u64) -> [(u64, Kind); 18] {
         (8, Kind::Break),
         (60, Kind::Deliver),
         (16, Kind::Gone),
+        (16, Kind::Grants),
         (140, Kind::Write),
         (140, Kind::Report),
         (3 * rough, Kind::Fail(CommitEnd::NotDone)),

@@ -97,6 +97,8 @@ pub fn verify(store: &(impl Reader + ?Sized), roots: impl IntoIterator<Item = Id
 /// If they are not.
 pub fn compare_ledger(body: &mut Body, checker: &Checker) -> Result<(), Failure> {
     const PROMISE: &str = "the ledger is the model's";
+    let (grants, next_port) = (&body.image().grants, body.image().next_port);
+    ensure(*grants == checker.books.grants && next_port == checker.books.next_port, PROMISE, || format!("{grants:?}"))?;
     let (ledger, objects) = body.ledger();
     let failed = |error: LoadError| Failure::new(PROMISE, chain(&error));
     let books = &checker.books;

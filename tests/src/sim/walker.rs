@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use seed::image::Limits;
+use seed::image::{Grant, Limits};
 use seed::message::{Code, Input, Output};
 use seed::{PortId, ReplyId, RequestId};
 
@@ -21,6 +21,8 @@ pub struct Walker {
     held: Vec<u64>,
     slices: u32,
     fuse: bool,
+    /// The numbers that console, clock and random had last.
+    ports: [u64; 3],
     float: f64,
     function: Option<u64>,
     table: Vec<Option<u64>>,
@@ -54,6 +56,7 @@ impl Walker {
             held: Vec::new(),
             slices: 0,
             fuse: false,
+            ports: [1, 2, 3],
             float: 1.0,
             function: None,
             table: vec![Some(3), Some(14), None, None],
@@ -111,7 +114,18 @@ impl Walker {
                 self.write_cell(u64::from(self.slices));
             }
             Input::Gone { reply } => self.held.retain(|held| *held != reply.0),
-            Input::Grants { .. } | Input::Query { .. } => {}
+            Input::Grants { grants } => {
+                for Grant { port, name } in grants {
+                    if let Some(known) = ["console", "clock", "random"].iter().position(|known| known == name) {
+                        self.ports[known] = port.0;
+                    }
+                }
+                if self.acc & 7 == 0 {
+                    return Err(Aborts);
+                }
+                self.ask_free(&mut step, self.ports[1], 0);
+            }
+            Input::Query { .. } => {}
         }
         if step.reply != 0 {
             self.held.push(step.reply);
@@ -200,17 +214,17 @@ impl Walker {
     fn request(&mut self, step: &mut Step, letter: u8, n: u64) {
         let lowest = u64::from(self.open.trailing_zeros());
         match letter {
-            b'e' => self.ask(step, 0, 1, self.acc, n),
-            b'E' => self.ask(step, 0, 9, self.acc, n),
-            b'q' => self.ask_free(step, 2 + (n & 1), n),
-            b'Q' => self.ask_free(step, 9, n),
+            b'e' => self.ask(step, 0, self.ports[0], self.acc, n),
+            b'E' => self.ask(step, 0, 1000, self.acc, n),
+            b'q' => self.ask_free(step, self.ports[if n & 1 == 0 { 1 } else { 2 }], n),
+            b'Q' => self.ask_free(step, 1000, n),
             _ if self.open == 0 => {}
-            b'b' => self.ask_number(step, lowest, 2, n),
+            b'b' => self.ask_number(step, lowest, self.ports[1], n),
             _ => {
                 self.close(lowest);
                 step.outputs.push(Output::Cancel { request: RequestId(lowest) });
                 if letter == b'X' {
-                    self.ask_number(step, lowest, 2, n);
+                    self.ask_number(step, lowest, self.ports[1], n);
                 }
             }
         }

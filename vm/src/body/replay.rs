@@ -107,10 +107,7 @@ impl Body {
                     self.abort(&input, key, reason)?;
                 }
                 Record::Settle { effects } => self.settle(effects)?,
-                Record::Grant { grants, next_port } => {
-                    self.image.grants.clone_from(grants);
-                    self.image.next_port = *next_port;
-                }
+                Record::Grant { grants, next_port } => drop(self.regrant(grants, *next_port)?),
                 Record::Become { .. } => {
                     return Err(BodyError::Image { what: "became another, which this version cannot" });
                 }

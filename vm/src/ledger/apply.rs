@@ -1,5 +1,8 @@
 //! A step or an abort carried out: what changes in the tables, and what leaves the machine for it.
 
+use std::collections::BTreeSet;
+
+use persist::planted::{Bug, is_planted};
 use seed::cbor::Writer;
 use seed::image::Limits;
 use seed::message::{Code, Input, Output};
@@ -66,6 +69,17 @@ pub enum Release {
     },
 }
 
+/// What went with grants that are no longer there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revoked {
+    /// The ports.
+    pub ports: BTreeSet<PortId>,
+    /// Requests that are due to be broken now, and whom they asked.
+    pub requests: Vec<(RequestId, PortId)>,
+    /// Effects that were not delivered yet, and are no longer to be.
+    pub effects: Vec<EffectId>,
+}
+
 impl Ledger {
     /// Carries out a step: its input and its output, which [`Self::check`] has passed.
     ///
@@ -115,8 +129,11 @@ impl Ledger {
                 }
                 Output::Cancel { request } => {
                     if let Some(entry) = self.requests.remove(&key(request.0), objects)? {
-                        let Request { port, .. } = decode(&self.blobs, objects, entry, read_request)?;
-                        releases.push(Release::Cancel { request, port });
+                        let Request { port, broken, .. } = decode(&self.blobs, objects, entry, read_request)?;
+                        // No port has one in hand that is due to be broken.
+                        if broken.is_none() {
+                            releases.push(Release::Cancel { request, port });
+                        }
                     }
                 }
                 Output::Again => self.again = true,
@@ -177,6 +194,29 @@ impl Ledger {
         effects.iter().try_for_each(|effect| self.effects.remove(&key(effect.0), objects).map(drop))
     }
 
+    /// Carries out that ports are no longer granted: what is asked of them is due to be broken, what they are to be told is dropped.
+    ///
+    /// # Errors
+    /// If the store fails or is damaged; the ledger must then no longer be used.
+    pub fn revoke(&mut self, ports: BTreeSet<PortId>, objects: &dyn Objects) -> Result<Revoked, LoadError> {
+        if ports.is_empty() {
+            return Ok(Revoked::default());
+        }
+        let mut requests = Vec::new();
+        for (request, asked) in self.requests(objects)? {
+            // One that is due to be broken already is broken for the reason that came first.
+            let is_open = asked.broken.is_none() && ports.contains(&asked.port);
+            if is_open && !is_planted(Bug::OutlivesGrant) {
+                self.break_request(request, Code::NOT_GRANTED, &not_granted(asked.port), objects)?;
+                requests.push((request, asked.port));
+            }
+        }
+        let told = self.effects(objects)?.into_iter().filter(|(_, effect)| ports.contains(&effect.port));
+        let effects: Vec<EffectId> = told.map(|(effect, _)| effect).collect();
+        self.settle(&effects, objects)?;
+        Ok(Revoked { ports, requests, effects })
+    }
+
     /// Makes an open request due to be broken; the port it asked.
     fn break_request(
         &mut self,
@@ -214,7 +254,7 @@ impl Ledger {
             self.effects.insert(&key(effect.0), Entry { data: data.finish(), link }, objects)?;
             return Ok(Some(Release::Effect { effect, port, payload }));
         }
-        let broken = (!granted).then(|| (Code::NOT_GRANTED, format!("port {port} is not granted")));
+        let broken = (!granted).then(|| (Code::NOT_GRANTED, not_granted(port)));
         if broken.is_some() {
             self.due.push(request);
         }
@@ -243,4 +283,9 @@ impl Ledger {
             _ => Ok(()),
         }
     }
+}
+
+/// Why a request to a port is broken that the machine may not use.
+fn not_granted(port: PortId) -> String {
+    format!("port {port} is not granted")
 }

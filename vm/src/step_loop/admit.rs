@@ -43,12 +43,27 @@ impl StepLoop {
             let input = self.body.boot_input()?;
             return admitted(input);
         }
+        let entry = match entry {
+            Entry::Arrival(Arrival::Grants { grants, next_port, asker }, _) => {
+                return self.regrant(grants, next_port, asker);
+            }
+            // It came in before the grant went.
+            Entry::Arrival(Arrival::Message { port, asker, .. }, _) if !self.is_granted(port) => {
+                // Whoever has gone hears nothing.
+                if self.askers.admit(asker) {
+                    let text = format!("a message on port {port} was dropped: not granted");
+                    self.refuse(asker, Code::NOT_GRANTED, text);
+                }
+                return Ok(None);
+            }
+            entry => entry,
+        };
         let alone = self.inbox.is_empty();
         let (ledger, objects) = self.body.ledger();
         let asks = &self.asks;
         let is_open = |request: RequestId, ask: Option<AskId>| ask.and_then(|ask| asks.port(request, ask)).is_some();
         match entry {
-            Entry::Boot => Ok(None),
+            Entry::Boot | Entry::Arrival(Arrival::Grants { .. }, _) => Ok(None),
             Entry::Again => {
                 self.again_queued = false;
                 if !ledger.wants_again() {
@@ -90,7 +105,8 @@ impl StepLoop {
                     return Ok(None);
                 }
                 if key.len() > SENDER_KEY_BYTES_MAX {
-                    self.refuse(asker, format!("the key has {} bytes, more than {SENDER_KEY_BYTES_MAX}", key.len()));
+                    let text = format!("the key has {} bytes, more than {SENDER_KEY_BYTES_MAX}", key.len());
+                    self.refuse(asker, Code::LIMIT, text);
                     return Ok(None);
                 }
                 if !key.is_empty()
@@ -120,9 +136,9 @@ impl StepLoop {
     }
 
     /// A message is not taken in.
-    pub(super) fn refuse(&mut self, asker: Option<Asker>, text: String) {
+    pub(super) fn refuse(&mut self, asker: Option<Asker>, code: Code, text: String) {
         self.release_behind_what_is_pending(match asker {
-            Some(asker) => Outgoing::Asker(asker, AskerNews::Refused { code: Code::LIMIT, text }),
+            Some(asker) => Outgoing::Asker(asker, AskerNews::Refused { code, text }),
             None => Outgoing::Trace(text),
         });
     }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use seed::image::Grant;
 use seed::message::Code;
 use seed::{PortId, ReplyId, RequestId};
 
@@ -76,6 +77,15 @@ pub enum Arrival {
         /// Why, in words.
         text: String,
     },
+    /// The owner changes the grants.
+    Grants {
+        /// The whole new list, the owner's own port first.
+        grants: Vec<Grant>,
+        /// Above all numbers that were ever given.
+        next_port: PortId,
+        /// Who waits until it is done.
+        asker: Option<Asker>,
+    },
 }
 
 /// What leaves the machine.
@@ -83,6 +93,8 @@ pub enum Arrival {
 pub enum Outgoing {
     /// To a port: an effect, an ask or a cancellation.
     Port(PortId, Release),
+    /// A port is no longer granted: whatever there is of it ends, and nothing for it follows.
+    Revoked(PortId),
     /// To somebody who waits.
     Asker(Asker, AskerNews),
     /// For the owner's eyes.
@@ -108,6 +120,6 @@ pub enum AskerNews {
         /// Why, in words.
         text: String,
     },
-    /// A message that wanted no answer is durable.
+    /// A message that wanted no answer, or a change of grants, is durable.
     Accepted,
 }

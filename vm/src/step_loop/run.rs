@@ -1,7 +1,7 @@
 //! One input run: logged as a step or as an abort.
 
 use persist::planted::{Bug, is_planted};
-use seed::message::Input;
+use seed::message::{Code, Input};
 use seed::record::Record;
 use seed::{Nanos, ReplyId, Seq};
 use thiserror::Error;
@@ -23,7 +23,7 @@ impl StepLoop {
             let text = format!("the input has {} bytes, more than the machine's limit of {limit}", encoding.len());
             match admitted.input {
                 Input::Message { .. } => {
-                    self.refuse(admitted.asker, text);
+                    self.refuse(admitted.asker, Code::LIMIT, text);
                     return Ok(());
                 }
                 Input::Answer { request, .. } => {
@@ -83,7 +83,9 @@ impl StepLoop {
         };
         if let Some(what) = what {
             self.halt = Some(Halt { what, reason: reason.to_owned() });
-            if !self.policy.halt_on_abort || !matches!(admitted.input, Input::Message { .. } | Input::Answer { .. }) {
+            let is_logged =
+                matches!(admitted.input, Input::Message { .. } | Input::Answer { .. } | Input::Grants { .. });
+            if !self.policy.halt_on_abort || !is_logged {
                 return Ok(());
             }
         }
@@ -121,10 +123,12 @@ impl StepLoop {
         self.forming.records.push(record);
         self.forming.cost = self.forming.cost.plus(cost);
         let Admitted { input, asker, cancels, .. } = admitted;
-        if let (Some(asker), Input::Message { reply, .. }) = (asker, &input) {
-            match *reply {
-                ReplyId::NONE => self.forming.releases.push(Outgoing::Asker(asker, AskerNews::Accepted)),
-                reply => self.askers.wait(asker, reply),
+        if let Some(asker) = asker {
+            match &input {
+                Input::Message { reply, .. } if *reply != ReplyId::NONE => {
+                    self.askers.wait(asker, *reply);
+                }
+                _ => self.forming.releases.push(Outgoing::Asker(asker, AskerNews::Accepted)),
             }
         }
         if let Input::Answer { request, more: false, .. } | Input::Broken { request, .. } = &input {
@@ -164,7 +168,7 @@ impl StepLoop {
     }
 
     /// Finds out who a release is for.
-    fn address(&mut self, release: Release) {
+    pub(super) fn address(&mut self, release: Release) {
         let releases = &mut self.forming.releases;
         match release {
             Release::Effect { port, .. } | Release::Ask { port, .. } | Release::Cancel { port, .. } => {

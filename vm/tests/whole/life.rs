@@ -39,13 +39,13 @@ fn lost() -> OnLost {
     Arc::new(|error| panic!("{error}"))
 }
 
-fn grants() -> Vec<Grant> {
+pub(super) fn grants() -> Vec<Grant> {
     let names = ["owner", "console", "clock", "random"];
     names.iter().zip(0..).map(|(name, port)| Grant { port: PortId(port), name: (*name).to_owned() }).collect()
 }
 
 /// A disk with the objects of a program, and the root of the image it boots from.
-fn new_disk(wasm: &[u8]) -> (ModelDisk, Id) {
+pub(super) fn new_disk(wasm: &[u8]) -> (ModelDisk, Id) {
     let disk = ModelDisk::new(1);
     let store = disk.open();
     let framer = persist::objects::Framer::new().unwrap();
@@ -77,21 +77,24 @@ fn epoch(image: Id) -> Epoch {
     }
 }
 
-struct Life {
-    journal: Journal,
-    machine: StepLoop,
-    lines: Vec<String>,
-    news: Vec<(Asker, AskerNews)>,
-    asks: Vec<(RequestId, PortId, Vec<u8>)>,
+pub(super) struct Life {
+    pub(super) journal: Journal,
+    pub(super) machine: StepLoop,
+    pub(super) lines: Vec<String>,
+    /// Ports that it was told have gone.
+    pub(super) revoked: Vec<PortId>,
+    pub(super) traces: Vec<String>,
+    pub(super) news: Vec<(Asker, AskerNews)>,
+    pub(super) asks: Vec<(RequestId, PortId, Vec<u8>)>,
     now: u64,
 }
 
 impl Life {
-    fn start(disk: &ModelDisk, root: Id) -> Self {
+    pub(super) fn start(disk: &ModelDisk, root: Id) -> Self {
         Self::start_with(disk, root, Policy::default())
     }
 
-    fn start_with(disk: &ModelDisk, root: Id, policy: Policy) -> Self {
+    pub(super) fn start_with(disk: &ModelDisk, root: Id, policy: Policy) -> Self {
         let journal = Journal::open(Arc::new(disk.open())).unwrap();
         let objects: SharedObjects = Arc::new(journal.objects());
         let settings = settings();
@@ -115,11 +118,20 @@ impl Life {
             }
         };
         let machine = StepLoop::new(body, policy, position).unwrap();
-        Self { journal, machine, lines: vec![], news: vec![], asks: vec![], now: 1_700_000_000_000_000_000 }
+        Self {
+            journal,
+            machine,
+            lines: vec![],
+            revoked: vec![],
+            traces: vec![],
+            news: vec![],
+            asks: vec![],
+            now: 1_700_000_000_000_000_000,
+        }
     }
 
     /// Runs until there is nothing to do; the clock is answered at once.
-    fn settle(&mut self, clock_answers: usize) {
+    pub(super) fn settle(&mut self, clock_answers: usize) {
         let mut answers = clock_answers;
         loop {
             match self.turn() {
@@ -137,7 +149,7 @@ impl Life {
     }
 
     /// One turn, done as the loop says.
-    fn turn(&mut self) -> Turn {
+    pub(super) fn turn(&mut self) -> Turn {
         self.now += 1_000_000;
         let turn = self.machine.turn(Nanos(self.now)).unwrap();
         match turn {
@@ -156,6 +168,11 @@ impl Life {
                         Outgoing::Port(_, Release::Ask { request, port, payload, .. }) => {
                             self.asks.push((request, port, payload));
                         }
+                        Outgoing::Port(_, Release::Cancel { request, .. }) => {
+                            self.asks.retain(|(asked, ..)| *asked != request);
+                        }
+                        Outgoing::Revoked(port) => self.revoked.push(port),
+                        Outgoing::Trace(text) => self.traces.push(text),
                         Outgoing::Asker(asker, news) => self.news.push((asker, news)),
                         other => panic!("{other:?}"),
                     }
@@ -167,7 +184,7 @@ impl Life {
         }
     }
 
-    fn send(&mut self, payload: &str) -> String {
+    pub(super) fn send(&mut self, payload: &str) -> String {
         self.post(payload);
         self.settle(0);
         match self.news.pop().expect("an answer").1 {
@@ -189,7 +206,7 @@ impl Life {
     }
 }
 
-fn example(path: &str) -> Vec<u8> {
+pub(super) fn example(path: &str) -> Vec<u8> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(path);
     let bytes = std::fs::read(&path).unwrap();
     if path.extension().is_some_and(|extension| extension == "wat") {
@@ -200,7 +217,7 @@ fn example(path: &str) -> Vec<u8> {
 }
 
 /// Guests need the native stack that their limits promise.
-fn on_a_guest_thread(test: fn()) {
+pub(super) fn on_a_guest_thread(test: fn()) {
     let stack = vm::engine::Engine::thread_stack_bytes(&Limits::default());
     std::thread::Builder::new().stack_size(stack).spawn(test).unwrap().join().unwrap();
 }

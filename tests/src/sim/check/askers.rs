@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use seed::ReplyId;
 use seed::message::Code;
+use seed::{PortId, ReplyId};
 use vm::step_loop::{Asker, AskerNews};
 
 use super::Checker;
@@ -12,6 +12,8 @@ use crate::sim::{Failure, ensure};
 /// A message that was sent.
 #[derive(Debug, Clone)]
 pub struct Sent {
+    /// Where it comes in.
+    pub port: PortId,
     /// The sender's key, or empty.
     pub key: Vec<u8>,
     /// Who waits.
@@ -120,6 +122,11 @@ impl Checker {
         waiting.is_done = is_last(news);
         let sent = &self.sent[&waiting.tag];
         if sent.is_refused && matches!(news, AskerNews::Refused { code: Code::LIMIT, .. }) {
+            return Ok(());
+        }
+        let is_turned_away = waiting.reply.is_none() && !self.books.is_granted(sent.port);
+        if is_turned_away && matches!(news, AskerNews::Refused { code: Code::NOT_GRANTED, .. }) {
+            self.coverage.hit("message on a revoked port");
             return Ok(());
         }
         if waiting.reply.is_some() {

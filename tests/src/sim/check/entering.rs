@@ -17,12 +17,16 @@ impl Checker {
                 let again = std::mem::replace(&mut self.is_booted, true);
                 ensure(!again && self.executed.is_empty(), "a machine is booted once", String::new)?;
             }
-            Input::Message { reply, payload, .. } => self.message(*reply, payload, key)?,
+            Input::Message { port, reply, payload, .. } => {
+                ensure(self.books.is_granted(*port), "nothing comes in but from granted ports", || port.to_string())?;
+                self.message(*reply, payload, key)?;
+            }
             Input::Answer { request, payload, .. } => self.answer(*request, payload)?,
             Input::Broken { request, code, text } => self.broken(*request, *code, text)?,
             Input::Again { .. } => ensure(self.books.again, "a machine is called again when it wants", String::new)?,
             Input::Gone { reply } => self.gone(*reply)?,
-            Input::Grants { .. } | Input::Query { .. } => {
+            Input::Grants { grants } => self.hear_of_grants(grants)?,
+            Input::Query { .. } => {
                 return Err(Failure::new("only what entered is logged", format!("{input:?}")));
             }
         }

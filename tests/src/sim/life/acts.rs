@@ -6,6 +6,7 @@ use persist::journal::AppendError;
 use persist::objects::load;
 use persist::store::model::CommitFault;
 use persist::store::{CommitError, Store as _, Table};
+use seed::image::Grant;
 use seed::record::SENDER_KEY_BYTES_MAX;
 use seed::{Domain, Id, Nanos, PortId};
 use vm::body::Body;
@@ -13,7 +14,7 @@ use vm::step_loop::{Arrival, Asker, Room};
 
 use super::{KEYS, Life, START};
 use crate::sim::check::Sent;
-use crate::sim::host::Found;
+use crate::sim::host::{Found, first_grants};
 use crate::sim::plan::CommitEnd;
 use crate::sim::random::Random;
 use crate::sim::{Failure, chain, ensure, ops};
@@ -37,9 +38,32 @@ impl Life<'_> {
         };
         let is_refused = is_long || key.len() > SENDER_KEY_BYTES_MAX;
         let from = if random.one_in(2) { b"somebody".to_vec() } else { Vec::new() };
-        let port = PortId(random.below(4));
-        self.checker.send(tag, Sent { key: key.clone(), asker, is_refused });
+        let (grants, next_port) = self.checker.grants_to_come();
+        let ports: Vec<PortId> = grants.iter().map(|grant| grant.port).collect();
+        let port = if random.one_in(10) { PortId(random.below(next_port.0)) } else { random.pick(&ports) };
+        self.checker.send(tag, Sent { port, key: key.clone(), asker, is_refused });
         host.machine.arrive(Arrival::Message { port, from, payload, asker, key, room: Room::default() });
+        Ok(())
+    }
+
+    /// Takes ports away, and gives others back under new numbers.
+    pub(super) fn grants(&mut self, random: &mut Random) -> Result<(), Failure> {
+        let Some(host) = &mut self.host else { return Ok(()) };
+        let asker = random.one_in(2).then_some(Asker(self.next));
+        self.next += 1;
+        let (mut grants, mut next_port) = self.checker.grants_to_come();
+        for known in &first_grants()[1..] {
+            match grants.iter().position(|grant| grant.name == known.name) {
+                Some(position) if random.one_in(4) => drop(grants.remove(position)),
+                None if !random.one_in(3) => {
+                    grants.push(Grant { port: next_port, name: known.name.clone() });
+                    next_port = next_port.next();
+                }
+                _ => {}
+            }
+        }
+        self.checker.ask_for_grants(grants.clone(), next_port, asker);
+        host.machine.arrive(Arrival::Grants { grants, next_port, asker });
         Ok(())
     }
 
