@@ -93,6 +93,7 @@ fn start(folder: &Path, place: &Path) -> Running {
         policy: Policy::default(),
         console: Console::Stderr,
         is_silent: false,
+        stops_at_once: false,
         listens: false,
     };
     Running::start(machine, options).expect("the machine starts")

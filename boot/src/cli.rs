@@ -36,6 +36,10 @@ pub enum Command {
     Save(Save),
     /// Show a seed, a program, a machine's image, an object or a log record as text.
     Show(Show),
+    /// Grant ports to a machine, running or stopped: let it listen, and reach what is outside.
+    Grant(Grant),
+    /// Take granted ports away from a machine, running or stopped.
+    Revoke(Revoke),
     /// Show where a machine stands.
     Status(Status),
     /// Show what entered a machine.
@@ -79,6 +83,8 @@ impl Command {
             | Self::Repl(Repl { machine: Some(machine), .. })
             | Self::Query(Query { machine, .. })
             | Self::Save(Save { source: machine, .. })
+            | Self::Grant(Grant { machine, .. })
+            | Self::Revoke(Revoke { machine, .. })
             | Self::Status(Status { machine, .. })
             | Self::Log(Log { machine, .. })
             | Self::Verify(Verify { machine, .. })
@@ -106,6 +112,8 @@ impl Command {
             | Self::Query(Query { json, .. })
             | Self::Save(Save { json, .. })
             | Self::Show(Show { json, .. })
+            | Self::Grant(Grant { json, .. })
+            | Self::Revoke(Revoke { json, .. })
             | Self::Status(Status { json, .. })
             | Self::Log(Log { json, .. })
             | Self::Verify(Verify { json, .. })
@@ -140,7 +148,7 @@ pub struct Boot {
     /// Print one JSON object.
     #[arg(long, conflicts_with = "start")]
     pub json: bool,
-    /// Grant a port that the seed asks for, such as http:8080; see docs/ports.md.
+    /// Grant a port that the seed asks for, such as http:8080, or a port that a saved machine had; see docs/ports.md.
     #[arg(long, value_name = "PORT")]
     pub grant: Vec<String>,
     /// Genesis data for a module: the bytes of a file.
@@ -333,6 +341,38 @@ impl Show {
             _ => (&self.thing, None),
         }
     }
+}
+
+/// `abide grant`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  abide grant ./notepad http:8080\n  abide grant ./notepad http:0.0.0.0:80 random\n\nThe machine is told. A port that cannot be opened is not granted; for a stopped machine, that shows when it is started. docs/ports.md lists ports."
+)]
+pub struct Grant {
+    /// The machine.
+    pub machine: PathBuf,
+    /// The ports: names of grants, such as http:8080, also those that its seed did not ask for.
+    #[arg(required = true, value_name = "PORT")]
+    pub ports: Vec<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `abide revoke`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  abide revoke ./notepad http:8080\n  abide revoke ./notepad 4    by its number, as abide status shows it\n\nThe machine is told; what it waits for from there is broken with \"not granted\"."
+)]
+pub struct Revoke {
+    /// The machine.
+    pub machine: PathBuf,
+    /// The ports: names of grants, or numbers.
+    #[arg(required = true, value_name = "PORT")]
+    pub ports: Vec<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `abide status`

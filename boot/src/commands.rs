@@ -6,12 +6,14 @@ mod compile;
 mod copy;
 mod eval;
 pub(crate) mod fmt;
+mod grants;
 mod hosted;
 mod inside;
 mod log;
 mod past;
 mod prompt;
 mod query;
+mod reach;
 mod reference;
 mod repair;
 mod repl;
@@ -43,6 +45,8 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Repl(args) => repl::run(args),
         Command::Save(args) => save::run(args),
         Command::Show(args) => show::run(args),
+        Command::Grant(args) => grants::grant(args),
+        Command::Revoke(args) => grants::revoke(args),
         Command::Status(args) => status::run(args),
         Command::Log(args) => log::run(args),
         Command::Verify(args) => verify::run(args),

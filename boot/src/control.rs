@@ -15,6 +15,9 @@
 //! | `[6]` | machine, after hello | it is starting; more will be heard when it is up, or not |
 //! | `[7, tracker, why, scrub]` | machine, after hello | it is up and takes messages; how it finds written pages, and why so; its background check |
 //! | `[8, exit, [text..]]` | machine, last | it could not be started: the exit code, and why, each text the cause of the one before |
+//! | `[9, id, revoke, [name..]]` | client | grant ports of these names, or with revoke = 1 no longer those of these names or numbers |
+//! | `[10, id, grants, changed]` | machine | done, and durable: all grants, and those that have come or gone |
+//! | `[11, id, exit, [text..], hint]` | machine | not done, and why; what to type next, or nothing |
 //!
 //! A frame is at most 1 GiB and 64 KiB. At most 64 clients are served at a time; a client has at most 256 messages under way, and all clients
 //! together 256 MiB of them (or one message, if it is larger): the next is read when one is answered.
@@ -23,6 +26,7 @@
 //! of how many, 0 between passes; whole passes, and when the last one ended, in nanoseconds since 1970; what was found, in words.
 
 mod client;
+mod regrant;
 mod scrubbing;
 mod server;
 
@@ -37,12 +41,14 @@ use seed::message::Code;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use vm::step_loop::AskerNews;
 
-pub use client::{Client, ConnectError, NotStarted};
+use crate::driver::Change;
+pub use client::{Client, ConnectError, Said};
+pub use regrant::Refused;
 pub use scrubbing::Scrubbing;
 pub use server::Service;
 
 /// The version of the protocol.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 const FRAME_OVERHEAD: u64 = 64 << 10;
 const FRAME_BYTES_MAX: u64 = (1 << 30) + FRAME_OVERHEAD;
 const UNDER_WAY_MAX: usize = 256;
@@ -124,22 +130,32 @@ fn decode_hello(frame: &[u8]) -> Result<u64, CborError> {
     Ok(version)
 }
 
-fn decode_send(frame: &[u8]) -> Result<(u64, Vec<u8>, Vec<u8>), CborError> {
+/// What a client wants.
+#[derive(Debug, PartialEq, Eq)]
+enum Wish {
+    Send { key: Vec<u8>, payload: Vec<u8> },
+    Regrant(Change),
+}
+
+fn decode_wish(frame: &[u8]) -> Result<(u64, Wish), CborError> {
     let mut reader = Reader::new(frame);
     reader.array_of(4)?;
     let at = reader.position();
-    if reader.uint()? != 1 {
-        return Err(CborError { at, fault: seed::cbor::Fault::Range { what: "a client frame's kind" } });
-    }
+    let kind = reader.uint()?;
     let id = reader.uint()?;
-    let key = reader.bytes()?;
-    if key.len() > seed::record::SENDER_KEY_BYTES_MAX {
-        return Err(reader.fault(seed::cbor::Fault::Range { what: "a sender key's length" }));
-    }
-    let payload = reader.bytes()?.to_vec();
-    let key = key.to_vec();
+    let wish = match kind {
+        1 => {
+            let key = reader.bytes()?;
+            if key.len() > seed::record::SENDER_KEY_BYTES_MAX {
+                return Err(reader.fault(seed::cbor::Fault::Range { what: "a sender key's length" }));
+            }
+            Wish::Send { key: key.to_vec(), payload: reader.bytes()?.to_vec() }
+        }
+        9 => Wish::Regrant(regrant::read_change(&mut reader)?),
+        _ => return Err(CborError { at, fault: seed::cbor::Fault::Range { what: "a client frame's kind" } }),
+    };
     reader.end()?;
-    Ok((id, key, payload))
+    Ok((id, wish))
 }
 
 fn encode_news(id: u64, news: &AskerNews) -> (Vec<u8>, bool) {

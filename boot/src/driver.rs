@@ -10,6 +10,8 @@
 //! All of them talk to the guest thread through one queue of [`Event`]s. Nothing is released by any other thread, so what leaves the
 //! machine leaves in the order of its log.
 
+mod grants;
+
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use seed::{Nanos, PortId};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 use vm::body::{BodyError, OnLost};
 use vm::engine::{ENGINE, Engine, Settings};
@@ -36,6 +39,8 @@ use vm::prepare::PREPARATION_VERSION;
 use vm::recover::{Recovered, recover};
 use vm::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, Room, StepLoop, Turn};
 
+pub use self::grants::{Change, RegrantError, Regranted, number};
+use self::grants::{Granting, Told};
 use crate::clocks::{MachineClock, random};
 use crate::injection::{Side, at_commit, at_start};
 use crate::ports;
@@ -58,8 +63,10 @@ pub struct Options {
     pub policy: Policy,
     /// Where the console's lines go.
     pub console: Target,
-    /// Whether nothing is to leave the machine, and it is to be stopped at once: for a copy that only needs a checkpoint.
+    /// Whether nothing is to leave the machine: it runs without ports, and what it asks waits for its next start.
     pub is_silent: bool,
+    /// Whether it is to be stopped before it does anything: for a copy that only needs a checkpoint.
+    pub stops_at_once: bool,
     /// Whether servers among its ports are open to clients: where it runs for its own sake, not for one message.
     pub listens: bool,
 }
@@ -72,6 +79,8 @@ enum Event {
     Tell(Arrival),
     News(News),
     AskerGone(Asker),
+    /// The owner changes the grants.
+    Regrant(Asker, Change, Told),
     Committed(Result<(), AppendError>),
     Stop,
 }
@@ -168,6 +177,14 @@ impl Handle {
         let _ = self.events.send(Event::Tell(Arrival::Message { port, from, payload, asker: None, key, room }));
     }
 
+    /// Changes the machine's grants. What comes back is durable; nothing does if the machine ends before.
+    pub fn regrant(&self, change: Change) -> oneshot::Receiver<Result<Regranted, RegrantError>> {
+        let asker = Asker(self.askers.fetch_add(1, Ordering::Relaxed));
+        let (tell, told) = oneshot::channel();
+        let _ = self.events.send(Event::Regrant(asker, change, tell));
+        told
+    }
+
     /// Stops the machine cleanly.
     pub fn stop(&self) {
         let _ = self.events.send(Event::Stop);
@@ -258,8 +275,7 @@ impl Running {
     /// # Errors
     /// If it cannot be brought back to where it was.
     pub fn checkpoint(machine: Machine, options: Options) -> Result<Self, RunError> {
-        let running = Self::start(machine, Options { is_silent: true, ..options })?;
-        Ok(running)
+        Self::start(machine, Options { is_silent: true, stops_at_once: true, ..options })
     }
 
     /// A way to talk to it.
@@ -383,8 +399,11 @@ fn set_up(
     info!(batches, seq = branch.end.0, root = %branch.root, "recovered");
     position.new_epoch = next_epoch(&branch.epoch, machine.folder().identity(), branch.root)?;
     let ticker = body.engine().ticker();
-    let (grants, limits) = (body.image().grants.clone(), body.image().limits);
-    let step_loop = StepLoop::new(body, options.policy, position)?;
+    let (limits, granting) = (body.image().limits, Granting::of(body.image()));
+    let mut step_loop = StepLoop::new(body, options.policy, position)?;
+    if options.stops_at_once {
+        step_loop.stop();
+    }
 
     let clock = Arc::new(MachineClock::since(branch.time));
     let line = {
@@ -401,15 +420,16 @@ fn set_up(
             let _ = events.send(Event::Stop);
         })
     };
-    let mut step_loop = step_loop;
-    let ports = if options.is_silent {
-        step_loop.stop();
-        HashMap::new()
-    } else {
-        let handle = Handle { events: events.clone(), askers };
-        let host = ports::Host { line: &line, handle: &handle, runtime, console: &console, clock: &clock };
-        ports::open(&grants, &limits, &host, options.listens)?
-    };
+    let host = (!options.is_silent).then(|| ports::Host {
+        line: line.clone(),
+        handle: Handle { events: events.clone(), askers },
+        runtime: runtime.clone(),
+        console,
+        clock: Arc::clone(&clock),
+        limits,
+        listens: options.listens,
+    });
+    let ports = host.as_ref().map_or_else(|| Ok(HashMap::new()), |host| ports::open(&granting.grants, host))?;
     let (commits, queue) = channel();
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
         thread::Builder::new().name(name.to_owned()).spawn(run).map_err(RunError::Host)
@@ -441,8 +461,9 @@ fn set_up(
     )?;
     let guest = Guest {
         ports,
+        host,
+        granting,
         line,
-        is_silent: options.is_silent,
         commits: Some(commits),
         committer: Some(committer),
         askers: HashMap::new(),
@@ -456,8 +477,10 @@ fn set_up(
 /// The guest thread's belongings, besides the loop.
 struct Guest {
     ports: HashMap<PortId, Box<dyn Port>>,
+    /// What ports are made of; nothing if the machine is to have none.
+    host: Option<ports::Host>,
+    granting: Granting,
     line: Line,
-    is_silent: bool,
     commits: Option<Sender<Box<Commit>>>,
     committer: Option<JoinHandle<()>>,
     /// Who waits for answers.
@@ -527,6 +550,7 @@ impl Guest {
                 self.askers.remove(&asker);
                 step_loop.asker_gone(asker)?;
             }
+            Event::Regrant(asker, change, told) => self.regrant(step_loop, asker, &change, told),
             Event::Committed(Ok(())) => step_loop.committed(),
             // Done or not, nothing of it has left; the next start reads back which it was.
             Event::Committed(Err(error)) => return Err(error.into()),
@@ -573,6 +597,7 @@ impl Guest {
                 }
             }
             Outgoing::Revoked(port) => drop(self.ports.remove(&port)),
+            Outgoing::Asker(asker, AskerNews::Accepted) if self.regranted(asker) => {}
             Outgoing::Asker(asker, news) => {
                 let is_last = !matches!(news, AskerNews::Answer { more: true, .. });
                 if let Some(waiting) = self.askers.get(&asker) {
@@ -592,10 +617,10 @@ impl Guest {
     /// The machine was granted a port that this host does not have.
     fn release_to_nobody(&self, release: &Release) {
         match release {
-            Release::Ask { request, .. } if !self.is_silent => {
+            Release::Ask { request, .. } if self.host.is_some() => {
                 self.line.broken(*request, Code::FAILED, "this host has no such port");
             }
-            Release::Effect { effect, port, .. } if !self.is_silent => {
+            Release::Effect { effect, port, .. } if self.host.is_some() => {
                 warn!(%port, "an effect was dropped: this host has no such port");
                 self.line.delivered(*effect);
             }

@@ -22,9 +22,10 @@ use vm::step_loop::{Fatal, Halt};
 
 use crate::cli::Command;
 use crate::commands::standing::Standing;
-use crate::control::NotStarted;
-use crate::driver::RunError;
-use crate::shown::JSON_VERSION;
+use crate::control::{Refused, Said};
+use crate::driver::{RegrantError, RunError};
+use crate::ports;
+use crate::shown::{JSON_VERSION, grants_line};
 use crate::terminal::say;
 
 /// The exit code of most failures.
@@ -40,6 +41,9 @@ pub const LOST: u8 = 5;
 
 /// Signals that reading a damaged file may end by.
 pub(crate) const DAMAGE_SIGNALS: [i32; 3] = [Signal::SEGV.as_raw(), Signal::BUS.as_raw(), Signal::ABORT.as_raw()];
+
+/// Why a port of an unknown kind, or with an address that means nothing, cannot be granted.
+pub(crate) const NO_SUCH_PORT: &str = "this version has no such port";
 
 /// What another process has said.
 #[derive(Debug, Error)]
@@ -196,6 +200,23 @@ pub enum Failure {
         /// Why.
         why: &'static str,
     },
+    /// Grants cannot be changed so.
+    #[error(transparent)]
+    Regrant(RegrantError),
+    /// The process that runs the machine has not changed its grants.
+    #[error("{source}")]
+    NotRegranted {
+        /// Why.
+        source: Said,
+        /// What it would type next.
+        hint: Option<String>,
+    },
+    /// The machine ended before its grants had changed, or before it said so.
+    #[error("the machine stopped before it said whether its grants have changed")]
+    GrantsUnknown {
+        /// Which.
+        path: PathBuf,
+    },
     /// A limit out of range.
     #[error("the limit {name} cannot be {value}: it is from {min} to {max}")]
     Limit {
@@ -248,7 +269,7 @@ pub enum Failure {
         /// The machine.
         path: PathBuf,
         /// Why.
-        source: NotStarted,
+        source: Said,
     },
     /// An environment variable says something that means nothing.
     #[error("{name} cannot be {}", value.display())]
@@ -343,6 +364,22 @@ pub enum Failure {
     },
 }
 
+impl From<RegrantError> for Failure {
+    fn from(error: RegrantError) -> Self {
+        match error {
+            RegrantError::Unknown { name } => Self::Grant { name, why: NO_SUCH_PORT },
+            RegrantError::Port(error) => Self::Run(error),
+            error => Self::Regrant(error),
+        }
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(Refused { said, hint }: Refused) -> Self {
+        Self::NotRegranted { source: said, hint }
+    }
+}
+
 /// What the host has to do with a failure.
 enum HostCause<'a> {
     Full,
@@ -360,7 +397,7 @@ impl Failure {
             Self::Halted(_) => HALTED,
             Self::Unrepairable { .. } | Self::NotWhole { .. } => INTEGRITY,
             Self::Damaged { source, .. } | Self::Repair { source, .. } => source.exit_code(),
-            Self::NotStarted { source, .. } => source.exit,
+            Self::NotStarted { source, .. } | Self::NotRegranted { source, .. } => source.exit,
             Self::Environment { .. } => USAGE,
             _ if self.is_damage() => INTEGRITY,
             _ => FAILED,
@@ -496,7 +533,13 @@ impl Failure {
                 Some("start the machine and send it again; with --key it cannot be done twice".to_owned())
             }
             Self::Environment { name, values, .. } => Some(format!("{name} is not set, or one of: {values}")),
-            Self::Grant { .. } => Some("ports of this version: console, clock, random, http:PORT, http:ADDRESS:PORT".to_owned()),
+            Self::Grant { .. } => Some(format!("ports of this version: {}", ports::forms())),
+            Self::Regrant(RegrantError::NotGranted { grants, .. }) => Some(match grants.as_slice() {
+                [] => "nothing is granted but the owner's port".to_owned(),
+                grants => format!("granted are {}", grants_line(grants)),
+            }),
+            Self::NotRegranted { hint, .. } => hint.clone(),
+            Self::GrantsUnknown { path } => Some(format!("abide status {} shows them", path.display())),
             Self::Run(RunError::Port { name, source }) if source.kind() == io::ErrorKind::AddrInUse => {
                 Some(format!("something else listens on {}; stop it, then do this again", name.trim_start_matches("http:")))
             }

@@ -177,11 +177,13 @@ fn input_json(bytes: &[u8]) -> Json {
     }
 }
 
-fn grants_line(grants: &[Grant]) -> String {
+/// Grants on one line, each with its number.
+pub(crate) fn grants_line(grants: &[Grant]) -> String {
     grants.iter().map(|grant| format!("{}={}", grant.port, grant.name)).collect::<Vec<_>>().join(" ")
 }
 
-fn grants_json(grants: &[Grant]) -> Json {
+/// Grants as JSON.
+pub(crate) fn grants_json(grants: &[Grant]) -> Json {
     grants.iter().map(|grant| json!({ "port": grant.port.0, "name": grant.name })).collect()
 }
 

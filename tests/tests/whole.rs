@@ -21,6 +21,8 @@ mod engines;
 mod examples;
 #[path = "whole/formatting.rs"]
 mod formatting;
+#[path = "whole/grants.rs"]
+mod grants;
 #[path = "whole/http.rs"]
 mod http;
 #[path = "whole/kernel.rs"]

@@ -13,10 +13,10 @@ use vm::body::{Body, SharedObjects};
 use vm::engine::{Engine, Mode, Settings};
 use vm::step_loop::{Fatal, Policy, Position, StepLoop, Turn};
 
-use super::{session, start};
+use super::{grants, session, start};
 use crate::cli::Boot;
 use crate::clocks::{random, wall_clock};
-use crate::driver::{RunError, exit_on_lost_page, new_epoch};
+use crate::driver::{RunError, exit_on_lost_page, new_epoch, number};
 use crate::injection::{Side, at_commit};
 use crate::ports;
 use crate::report::{Failure, Paint};
@@ -47,7 +47,7 @@ fn boot(args: &Boot) -> Result<Machine, Failure> {
     let mut new = NewMachine::begin(&args.machine, u64::from_le_bytes(random()?))?;
     let root = new.import(&seed, SEED_BYTES_MAX)?;
     drop(seed);
-    let image = first_image(&mut new, root, &args.grant).map_err(|error| match error {
+    let (image, regrant) = first_image(&mut new, root, &args.grant).map_err(|error| match error {
         Failure::Load(source) => Failure::SeedContent { path: args.seed.clone(), source },
         other => other,
     })?;
@@ -66,7 +66,7 @@ fn boot(args: &Boot) -> Result<Machine, Failure> {
     let path = args.machine.clone();
     let (new, outcome) = thread::scope(|scope| {
         let run = move || {
-            let outcome = first_step(&settings, objects, &image, position, &path, &mut new);
+            let outcome = first_step(&settings, objects, &image, (position, regrant), &path, &mut new);
             (new, outcome)
         };
         let thread = thread::Builder::new().stack_size(stack).spawn_scoped(scope, run).map_err(Failure::Host)?;
@@ -81,7 +81,7 @@ fn first_step(
     settings: &Settings,
     objects: SharedObjects,
     image: &Image,
-    position: Position,
+    (position, regrant): (Position, Option<Regrant>),
     path: &std::path::Path,
     new: &mut NewMachine,
 ) -> Result<(), Failure> {
@@ -96,15 +96,18 @@ fn first_step(
             }
         };
         thread::Builder::new().spawn_scoped(scope, tick).map_err(Failure::Host)?;
-        let outcome = first_turns(body, position, new);
+        let outcome = first_turns(body, position, regrant, new);
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         outcome
     })
 }
 
-fn first_turns(body: Body, position: Position, new: &mut NewMachine) -> Result<(), Failure> {
+fn first_turns(body: Body, position: Position, regrant: Option<Regrant>, new: &mut NewMachine) -> Result<(), Failure> {
     let fatal = |error: Fatal| Failure::Run(RunError::Fatal(error));
     let mut step_loop = StepLoop::new(body, Policy::default(), position).map_err(fatal)?;
+    if let Some(Regrant { grants, next_port }) = regrant {
+        step_loop.regrant_first(grants, next_port);
+    }
     loop {
         match step_loop.turn(wall_clock()).map_err(fatal)? {
             Turn::Commit(commit) => {
@@ -122,28 +125,30 @@ fn first_turns(body: Body, position: Position, new: &mut NewMachine) -> Result<(
     }
 }
 
+/// Other grants than those of the image that a machine boots from.
+struct Regrant {
+    grants: Vec<Grant>,
+    next_port: PortId,
+}
+
 /// The image that the machine boots from: a paused machine's own, or a program's with the ports that a person grants.
-fn first_image(new: &mut NewMachine, (_, root): Link, granted: &[String]) -> Result<Image, Failure> {
+fn first_image(new: &mut NewMachine, (_, root): Link, granted: &[String]) -> Result<(Image, Option<Regrant>), Failure> {
     let objects = new.objects();
     let bytes = objects.load(Domain::Object, &root)?;
     let malformed = |source| LoadError::Malformed { id: root, source };
     if kind(&bytes).map_err(malformed)? != KIND_PROGRAM {
-        if let Some(name) = granted.first() {
-            return Err(Failure::Grant { name: name.clone(), why: "the seed is a machine with grants of its own" });
-        }
-        return Ok(Image::decode(&bytes).map_err(malformed)?);
+        let image = Image::decode(&bytes).map_err(malformed)?;
+        let regrant = regrant(&image, granted)?;
+        return Ok((image, regrant));
     }
     let program = Program::decode(&bytes).map_err(malformed)?;
-    for name in granted {
-        if !program.asks.iter().any(|asked| ports::is_within(asked, name)) {
-            return Err(Failure::Grant { name: name.clone(), why: "the seed does not ask for it" });
-        }
-        if !ports::is_known(name) {
-            return Err(Failure::Grant { name: name.clone(), why: "this version has no such port" });
-        }
+    let unasked = |name: &&String| !program.asks.iter().any(|asked| ports::is_within(asked, name));
+    if let Some(name) = granted.iter().find(unasked) {
+        return Err(Failure::Grant { name: name.clone(), why: "the seed does not ask for it" });
     }
+    let granted = grants::resolve(granted)?;
     let mut names: Vec<&str> = ["owner"].into_iter().chain(ports::GIVEN).collect();
-    for name in granted {
+    for name in &granted {
         if !names.contains(&name.as_str()) {
             names.push(name);
         }
@@ -153,5 +158,26 @@ fn first_image(new: &mut NewMachine, (_, root): Link, granted: &[String]) -> Res
     let image = program.to_image(grants);
     let encoding = image.encode();
     new.keep(Domain::Object, &Id::of(Domain::Object, &encoding), &encoding)?;
-    Ok(image)
+    Ok((image, None))
+}
+
+/// What a saved machine keeps of its grants on this host: what every machine is given, and what a person grants anew. Whoever saved it may be a
+/// stranger, who had this host's files and addresses no more than any program has.
+fn regrant(image: &Image, granted: &[String]) -> Result<Option<Regrant>, Failure> {
+    let had = |name: &str| image.grants.iter().any(|grant| ports::is_akin(&grant.name, name));
+    if let Some(name) = granted.iter().find(|name| !had(name)) {
+        return Err(Failure::Grant { name: name.clone(), why: "the saved machine had no such port" });
+    }
+    let granted = grants::resolve(granted)?;
+    let stays = |grant: &&Grant| ports::GIVEN.contains(&grant.name.as_str()) || granted.contains(&grant.name);
+    let owner = Grant { port: PortId::OWNER, name: "owner".to_owned() };
+    let kept = image.grants.iter().filter(|grant| grant.port != PortId::OWNER).filter(stays).cloned();
+    let mut grants: Vec<Grant> = [owner].into_iter().chain(kept).collect();
+    let mut next_port = image.next_port.max(PortId::FIRST_FREE);
+    for name in granted {
+        if !grants.iter().any(|grant| grant.name == name) {
+            grants.push(number(name, &mut next_port)?);
+        }
+    }
+    Ok((grants != image.grants).then_some(Regrant { grants, next_port }))
 }

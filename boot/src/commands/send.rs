@@ -3,22 +3,19 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use persist::folder::{Folder, FolderError, LockError};
-use persist::machine::{Machine, MachineError};
 use seed::message::Code;
 use tokio::sync::mpsc;
 use vm::step_loop::AskerNews;
 
 use super::hosted::{Host, Hosted};
+use super::reach::{Reached, reach};
 use super::session;
 use crate::cli::Send;
-use crate::control::{Client, ConnectError};
+use crate::control::Client;
 use crate::ports::console::Target;
 use crate::report::Failure;
 use crate::shown;
-use crate::terminal::Progress;
 
 pub(crate) fn run(args: &Send) -> Result<ExitCode, Failure> {
     let payload = payload(&args.payload)?;
@@ -135,67 +132,17 @@ impl Conversation {
     }
 }
 
-/// How long to wait for the process that has a machine to listen, and how long between two looks, at first and at most.
-/// A machine that is being stopped makes a checkpoint first, and its disk may be slow.
-const ATTACH_PATIENCE: Duration = Duration::from_secs(60);
-const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
-
 impl Line {
     fn open(path: &Path) -> Result<Self, Failure> {
-        let mut begun = Instant::now();
-        let mut pause = LOOK_AGAIN.0;
-        let mut waiting = None;
-        loop {
-            let held = match Machine::open(path) {
-                Ok(machine) => {
-                    drop(waiting);
-                    return Self::own(machine);
-                }
-                Err(
-                    error @ (MachineError::Lock(LockError::Held { .. })
-                    | MachineError::Folder(FolderError::Lock(LockError::Held { .. }))),
-                ) => error,
-                Err(error) => return Err(error.into()),
-            };
-            let mut starting = || {
-                begun = Instant::now();
-                let wait =
-                    || Progress::waiting(format!("waiting for {}, which another process is starting", path.display()));
-                waiting.get_or_insert_with(wait);
-            };
-            if let Some(attached) = Self::attach(path, &mut starting)? {
-                return Ok(attached);
+        Ok(match reach(path)? {
+            Reached::Running(line) => {
+                let (runtime, client) = *line;
+                Self::Attached(runtime, client)
             }
-            // It is just taking or giving back the lock, or does not listen: another version, or a copy in the making.
-            if begun.elapsed() > ATTACH_PATIENCE {
-                return Err(held.into());
+            Reached::Stopped(machine) => {
+                Self::Own(Hosted::begin(Host::new()?, *machine, session::options(None, Target::Stderr)?, 0)?)
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LOOK_AGAIN.1);
-        }
-    }
-
-    fn own(machine: Machine) -> Result<Self, Failure> {
-        Ok(Self::Own(Hosted::begin(Host::new()?, machine, session::options(None, Target::Stderr)?, 0)?))
-    }
-
-    /// A line to the process that runs a machine, if it listens; waits while it is starting.
-    fn attach(path: &Path, starting: &mut (dyn FnMut() + std::marker::Send)) -> Result<Option<Self>, Failure> {
-        use io::ErrorKind::{
-            BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof,
-        };
-        let folder = Folder::open(path).map_err(|error| Failure::Machine(error.into()))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Host)?;
-        match runtime.block_on(Client::connect(&folder, starting)) {
-            Ok(client) => Ok(Some(Self::Attached(runtime, client))),
-            Err(ConnectError::NotStarted(source)) => Err(Failure::NotStarted { path: path.to_owned(), source }),
-            Err(ConnectError::Line(error)) => match error.kind() {
-                BrokenPipe | ConnectionAborted | ConnectionRefused | ConnectionReset | NotFound | UnexpectedEof => {
-                    Ok(None)
-                }
-                _ => Err(Failure::Control(error)),
-            },
-        }
+        })
     }
 }
 

@@ -52,7 +52,14 @@ pub(crate) fn tracker() -> Result<(Tracker, String), Failure> {
 pub(crate) fn options(flags: Option<RunFlags>, console: Target) -> Result<Options, Failure> {
     let halt_on_abort = flags.is_some_and(|flags| flags.halt_on_abort);
     let policy = Policy { halt_on_abort, ..Policy::default() };
-    Ok(Options { settings: settings()?, policy, console, is_silent: false, listens: flags.is_some() })
+    Ok(Options {
+        settings: settings()?,
+        policy,
+        console,
+        is_silent: false,
+        stops_at_once: false,
+        listens: flags.is_some(),
+    })
 }
 
 /// The exit code of a run that ended.

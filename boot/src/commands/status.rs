@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Status) -> Result<ExitCode, Failure> {
             "checkpoint": { "end": branch.checkpoint.end.0, "root": format!("{:x}", branch.checkpoint.root) },
             "open_requests": requests, "owed_replies": replies, "undelivered_effects": effects,
             "memory_bytes": memory, "store_bytes": usage.file_bytes, "store_used_bytes": usage.used_bytes,
-            "grants": image.grants.iter().map(|grant| grant.name.clone()).collect::<Vec<_>>(),
+            "grants": shown::grants_json(&image.grants),
             "tracker": tracker.as_ref().map(|(name, _)| name), "tracker_why": tracker.as_ref().map(|(_, why)| why),
             "scrub": scrub.as_ref().map(scrub_json),
         });
@@ -128,7 +128,7 @@ pub(crate) fn run(args: &Status) -> Result<ExitCode, Failure> {
             text += &row("", format!("stop it soon, then: abide repair {}", args.machine.display()));
         }
     }
-    text += &row("grants", image.grants.iter().map(|grant| grant.name.as_str()).collect::<Vec<_>>().join(" "));
+    text += &row("grants", shown::grants_line(&image.grants));
     text += &row(
         "tracker",
         match (&state, &tracker) {

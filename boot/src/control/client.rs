@@ -9,8 +9,10 @@ use tokio::net::UnixStream;
 use vm::step_loop::AskerNews;
 
 use super::{
-    FRAME_BYTES_MAX, FRAME_OVERHEAD, Heard, Phase, Scrubbing, decode_news, greet, read_frame, socket_path, write_frame,
+    FRAME_BYTES_MAX, FRAME_OVERHEAD, Heard, Phase, Refused, Scrubbing, decode_news, greet, read_frame, regrant,
+    socket_path, write_frame,
 };
+use crate::driver::{Change, Regranted};
 
 /// A client of a running machine.
 pub struct Client {
@@ -28,21 +30,21 @@ pub enum ConnectError {
     Line(#[from] io::Error),
     /// The process that has the machine could not start it.
     #[error("the machine could not be started")]
-    NotStarted(#[from] NotStarted),
+    NotStarted(#[from] Said),
 }
 
-/// Why a process could not start a machine, in its own words.
+/// Why a process could not do something, in its own words.
 #[derive(Debug, Error)]
 #[error("{text}")]
-pub struct NotStarted {
-    /// The exit code of that process.
+pub struct Said {
+    /// The exit code for it.
     pub exit: u8,
     text: String,
-    source: Option<Box<NotStarted>>,
+    source: Option<Box<Said>>,
 }
 
-impl NotStarted {
-    fn of(exit: u8, causes: Vec<String>) -> Self {
+impl Said {
+    pub(super) fn of(exit: u8, causes: Vec<String>) -> Self {
         let link = |source, text| Some(Box::new(Self { exit, text, source }));
         let chain = causes.into_iter().rev().fold(None, link);
         chain.map_or_else(|| Self { exit, text: "it did not say why".to_owned(), source: None }, |first| *first)
@@ -70,7 +72,7 @@ impl Client {
                 Phase::Up { tracker, why, scrub } => {
                     return Ok(Self { stream, next: 1, tracker: (tracker, why), scrub });
                 }
-                Phase::Failed { exit, causes } => return Err(NotStarted::of(exit, causes).into()),
+                Phase::Failed { exit, causes } => return Err(Said::of(exit, causes).into()),
                 Phase::Ended => return Err(not_taken("the machine is being stopped").into()),
             }
         }
@@ -116,6 +118,28 @@ impl Client {
                     }
                 }
                 Heard::News { .. } => {}
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Changes the machine's grants. The inner error is that of the machine; nothing has changed then.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn regrant(&mut self, change: &Change) -> io::Result<Result<Regranted, Refused>> {
+        let id = self.next;
+        self.next += 1;
+        write_frame(&mut self.stream, &regrant::encode_change(id, change)).await.map_err(not_taken)?;
+        loop {
+            let frame = read_frame(&mut self.stream, FRAME_BYTES_MAX).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let malformed = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+            if let Some(outcome) = regrant::decode_outcome(&frame, id).map_err(malformed)? {
+                return Ok(outcome);
+            }
+            if let Heard::End = decode_news(&frame).map_err(malformed)? {
+                return Err(not_taken("the machine was stopped before it took the change"));
             }
         }
     }

@@ -20,10 +20,11 @@ use tracing::debug;
 use vm::step_loop::AskerNews;
 
 use super::{
-    CLIENTS_MAX, FRAME_BYTES_MAX, Phase, Scrubbing, UNDER_WAY_KIB_MAX, UNDER_WAY_MAX, decode_send, encode_end,
-    encode_news, greet, read_frame, socket_path, write_frame,
+    CLIENTS_MAX, FRAME_BYTES_MAX, Phase, Scrubbing, UNDER_WAY_KIB_MAX, UNDER_WAY_MAX, Wish, decode_wish, encode_end,
+    encode_news, greet, read_frame, regrant, socket_path, write_frame,
 };
-use crate::driver::{Asking, Handle};
+use crate::driver::{Asking, Handle, RegrantError, Regranted};
+use crate::report::{Failure, causes};
 
 /// How long clients may wait for their answers after a machine was told to stop.
 const END_PATIENCE: Duration = Duration::from_secs(1);
@@ -244,23 +245,46 @@ async fn take_messages(
 ) -> io::Result<()> {
     let slots = Arc::new(Semaphore::new(UNDER_WAY_MAX));
     while let Some(frame) = read_frame(reader, FRAME_BYTES_MAX).await? {
-        let decoded = decode_send(&frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
-        let (id, key, payload) = decoded?;
+        let decoded = decode_wish(&frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+        let (id, wish) = decoded?;
         let kib = u32::try_from(frame.len() / 1024 + 1).unwrap_or(u32::MAX).min(UNDER_WAY_KIB_MAX);
         let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
         let taken = Arc::clone(room).acquire_many_owned(kib).await.map_err(io::Error::other)?;
-        let (sender, news) = unbounded_channel();
-        let asking = handle.send(payload, key, sender);
-        let frames = frames.clone();
-        under_way.tasks.spawn(async move {
-            let _held = (slot, taken);
-            pass_on(id, asking, news, &frames).await
-        });
+        let (held, frames) = ((slot, taken), frames.clone());
+        match wish {
+            Wish::Send { key, payload } => {
+                let (sender, news) = unbounded_channel();
+                let asking = handle.send(payload, key, sender);
+                under_way.tasks.spawn(async move {
+                    let _held = held;
+                    pass_on(id, asking, news, &frames).await
+                });
+            }
+            Wish::Regrant(change) => {
+                let told = handle.regrant(change);
+                under_way.tasks.spawn(async move {
+                    let _held = held;
+                    let Ok(outcome) = told.await else { return false };
+                    frames.send(encode_outcome(id, outcome)).await.is_ok()
+                });
+            }
+        }
         while let Some(done) = under_way.tasks.try_join_next() {
             under_way.lost |= !done.unwrap_or(false);
         }
     }
     Ok(())
+}
+
+fn encode_outcome(id: u64, outcome: Result<Regranted, RegrantError>) -> Vec<u8> {
+    match outcome {
+        Ok(regranted) => regrant::encode_done(id, &regranted),
+        Err(error) => {
+            let failure = Failure::from(error);
+            let hint = failure.hint(None);
+            regrant::encode_refused(id, failure.exit_code(), &causes(&failure), hint.as_deref())
+        }
+    }
 }
 
 /// A client's messages that the machine has and has not answered.

@@ -4,6 +4,7 @@
 //! one that is set back does not prolong them ([`MachineClock`]). Resumed by waiting for the same time.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,20 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use vm::port::{Line, Port};
 
+use super::Known;
 use crate::clocks::MachineClock;
 
 /// The host's clock may be set while somebody waits; this is how soon that is noticed.
 const NAP_MAX: Duration = Duration::from_secs(1);
+
+/// Understands the name of a grant.
+pub fn parse(name: &str, _folder: &Path) -> Option<Known> {
+    (name == "clock").then(|| {
+        Known::new(name, |_, host| {
+            Ok(Some(Box::new(Clock::new(host.line.clone(), host.runtime.clone(), Arc::clone(&host.clock)))))
+        })
+    })
+}
 
 /// The machine's clock as a port.
 pub struct Clock {

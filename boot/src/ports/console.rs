@@ -7,6 +7,7 @@
 //! Writing happens on a thread of its own: a reader that does not read makes lines wait, not the machine.
 
 use std::io::{self, BufRead, Write};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -15,7 +16,13 @@ use seed::message::Code;
 use seed::{EffectId, RequestId};
 use vm::port::{Line, Port};
 
+use super::Known;
 use crate::terminal::Above;
+
+/// Understands the name of a grant.
+pub fn parse(name: &str, _folder: &Path) -> Option<Known> {
+    (name == "console").then(|| Known::new(name, |_, host| Ok(Some(Box::new(host.console.port(host.line.clone())?)))))
+}
 
 /// Where a console's lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

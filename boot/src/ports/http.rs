@@ -15,6 +15,7 @@ mod websocket;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,7 +36,9 @@ use vm::port::{Line, Port};
 use self::apology::Apology;
 use self::pace::{PacedStream, WINDOW};
 use self::site::{Connection, Site};
+use super::Known;
 use crate::driver::Handle;
+use crate::terminal::say;
 
 /// Connections at once, of a server. More wait to be accepted.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -57,6 +60,20 @@ pub fn address(grant: &str) -> Option<SocketAddr> {
         return at.parse().ok().map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
     }
     at.parse().ok()
+}
+
+/// Understands the name of a grant.
+pub fn parse(name: &str, _folder: &Path) -> Option<Known> {
+    let address = address(name)?;
+    Some(Known::new(name, move |port, host| {
+        if !host.listens {
+            return Ok(None);
+        }
+        let inlet = (host.handle.clone(), port);
+        let server = Http::listen(address, host.line.clone(), inlet, host.limits.input_bytes, &host.runtime)?;
+        say(&format!("listening on http://{}", server.address()));
+        Ok(Some(Box::new(server)))
+    }))
 }
 
 /// An HTTP server as a port. Dropped, it stops listening and closes its connections.
@@ -104,6 +121,10 @@ impl Drop for Http {
     fn drop(&mut self) {
         // The connections are tasks of that task.
         self.accepting.abort();
+        // Whoever is told that the port has gone can have the address.
+        if !self.accepting.is_finished() {
+            let _ = self.runtime.block_on(async { timeout(END_PATIENCE, &mut self.accepting).await });
+        }
     }
 }
 

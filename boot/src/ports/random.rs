@@ -1,11 +1,20 @@
 //! **random**: payload one CBOR integer `n` from 1 to 65536; the answer is `n` bytes of the host's randomness. Resumed by drawing again.
 
+use std::path::Path;
+
 use seed::cbor::{CborError, Reader};
 use seed::message::Code;
 use seed::{EffectId, RequestId};
 use vm::port::{Line, Port};
 
+use super::Known;
+
 const BYTES_MAX: u64 = 65_536;
+
+/// Understands the name of a grant.
+pub fn parse(name: &str, _folder: &Path) -> Option<Known> {
+    (name == "random").then(|| Known::new(name, |_, host| Ok(Some(Box::new(Random::new(host.line.clone()))))))
+}
 
 /// The host's randomness as a port.
 pub struct Random {
