@@ -152,7 +152,11 @@ fn ask(hosted: &Hosted, payload: Vec<u8>, key: Vec<u8>) -> Result<Vec<AskerNews>
     let mut asking = hosted.handle().send(payload, key, sender);
     let mut news = Vec::new();
     loop {
-        let one = hosted.unless_interrupted(receiver.recv()).flatten().ok_or(Failure::NoAnswer)?;
+        let Some(one) = hosted.unless_interrupted(receiver.recv()).flatten() else {
+            // The machine stops with it, as it stands: it hears that nobody waits when it is started again.
+            asking.is_settled();
+            return Err(Failure::NoAnswer);
+        };
         let is_last = !matches!(one, AskerNews::Answer { more: true, .. });
         news.push(one);
         if is_last {
