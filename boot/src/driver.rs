@@ -427,6 +427,7 @@ fn set_up(
         console,
         clock: Arc::clone(&clock),
         limits,
+        sockets: ports::sockets::Sockets::new(&clock),
         listens: options.listens,
     });
     let ports = host.as_ref().map_or_else(|| Ok(HashMap::new()), |host| ports::open(&granting.grants, host))?;

@@ -4,6 +4,8 @@ pub mod clock;
 pub mod console;
 pub mod http;
 pub mod random;
+pub mod sockets;
+pub mod tcp;
 
 use std::collections::HashMap;
 use std::io;
@@ -16,6 +18,7 @@ use tokio::runtime::Handle as Runtime;
 use vm::port::{Line, Port};
 
 use self::console::Console;
+use self::sockets::Sockets;
 use crate::clocks::MachineClock;
 use crate::driver::{Handle, RunError};
 
@@ -25,6 +28,7 @@ const KINDS: &[Kind] = &[
     Kind { forms: &["clock"], parse: clock::parse },
     Kind { forms: &["random"], parse: random::parse },
     Kind { forms: &["http:PORT", "http:ADDRESS:PORT"], parse: http::parse },
+    Kind { forms: &["tcp-listen:PORT", "tcp-listen:ADDRESS:PORT", "tcp-connect:HOST:PORT"], parse: tcp::parse },
 ];
 
 /// Ports that every machine is given unless its seed forbids it, in the order of their numbers from 1.
@@ -75,6 +79,8 @@ pub struct Host {
     pub clock: Arc<MachineClock>,
     /// What the machine may use.
     pub limits: Limits,
+    /// What those that speak over sockets share.
+    pub sockets: Sockets,
     /// Whether servers are open to clients.
     pub listens: bool,
 }

@@ -541,7 +541,8 @@ impl Failure {
             Self::NotRegranted { hint, .. } => hint.clone(),
             Self::GrantsUnknown { path } => Some(format!("abide status {} shows them", path.display())),
             Self::Run(RunError::Port { name, source }) if source.kind() == io::ErrorKind::AddrInUse => {
-                Some(format!("something else listens on {}; stop it, then do this again", name.trim_start_matches("http:")))
+                let at = name.split_once(':').map_or(name.as_str(), |(_, at)| at);
+                Some(format!("something else listens on {at}; stop it, then do this again"))
             }
             Self::Repair { source, .. } => match source.as_ref() {
                 Self::Machine(MachineError::Lock(LockError::Held { .. })) => {

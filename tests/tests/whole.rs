@@ -50,6 +50,8 @@ mod sqlite;
 mod sim;
 #[path = "whole/step_loop.rs"]
 mod step_loop;
+#[path = "whole/tcp.rs"]
+mod tcp;
 #[path = "whole/tidy.rs"]
 mod tidy;
 #[path = "whole/torture.rs"]

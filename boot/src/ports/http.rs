@@ -14,7 +14,7 @@ mod websocket;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,10 +23,9 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use seed::message::Code;
 use seed::{EffectId, PortId, RequestId};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -36,16 +35,10 @@ use vm::port::{Line, Port};
 use self::apology::Apology;
 use self::pace::{PacedStream, WINDOW};
 use self::site::{Connection, Site};
-use super::Known;
-use crate::driver::Handle;
+use super::sockets::{end, listen, listening_address};
+use super::{Host, Known};
 use crate::terminal::say;
 
-/// Connections at once, of a server. More wait to be accepted.
-const CONNECTIONS_MAX: usize = 16_384;
-/// Connections that wait to be accepted; the system may keep fewer.
-const BACKLOG: u32 = 1024;
-/// Open files that are not for connections: a machine that could open no more would stop.
-const OTHER_FILES: usize = 256;
 /// A request's line and headers.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 100;
@@ -55,11 +48,7 @@ const END_PATIENCE: Duration = Duration::from_secs(1);
 /// Where the server of a grant listens: `http:8080` is on this host alone, `http:0.0.0.0:8080` open to all.
 #[must_use]
 pub fn address(grant: &str) -> Option<SocketAddr> {
-    let at = grant.strip_prefix("http:")?;
-    if at.bytes().all(|byte| byte.is_ascii_digit()) {
-        return at.parse().ok().map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-    }
-    at.parse().ok()
+    listening_address(grant.strip_prefix("http:")?)
 }
 
 /// Understands the name of a grant.
@@ -69,8 +58,7 @@ pub fn parse(name: &str, _folder: &Path) -> Option<Known> {
         if !host.listens {
             return Ok(None);
         }
-        let inlet = (host.handle.clone(), port);
-        let server = Http::listen(address, host.line.clone(), inlet, host.limits.input_bytes, &host.runtime)?;
+        let server = Http::listen(address, port, host)?;
         say(&format!("listening on http://{}", server.address()));
         Ok(Some(Box::new(server)))
     }))
@@ -86,28 +74,18 @@ pub struct Http {
 }
 
 impl Http {
-    /// Listens, for a machine that takes inputs of so many bytes.
+    /// Listens, as the port of this number.
     ///
     /// # Errors
     /// If nothing can listen there.
-    pub fn listen(
-        address: SocketAddr,
-        line: Line,
-        (handle, port): (Handle, PortId),
-        input_bytes_max: u64,
-        runtime: &tokio::runtime::Handle,
-    ) -> io::Result<Self> {
-        let _entered = runtime.enter();
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // What is left of connections of the run before is no reason to wait.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let listener = socket.listen(BACKLOG)?;
+    pub fn listen(address: SocketAddr, port: PortId, host: &Host) -> io::Result<Self> {
+        let _entered = host.runtime.enter();
+        let listener = listen(address)?;
         let address = listener.local_addr()?;
-        let site = Arc::new(Site::of(handle, port, input_bytes_max));
+        let site = Arc::new(Site::of(host.handle.clone(), port, host.limits.input_bytes));
         let (closing, told) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, site, told));
-        Ok(Self { line, runtime: runtime.clone(), closing, accepting, address })
+        let accepting = tokio::spawn(accept(listener, site, host.sockets.places(), told));
+        Ok(Self { line: host.line.clone(), runtime: host.runtime.clone(), closing, accepting, address })
     }
 
     /// Where it listens.
@@ -120,11 +98,7 @@ impl Http {
 impl Drop for Http {
     fn drop(&mut self) {
         // The connections are tasks of that task.
-        self.accepting.abort();
-        // Whoever is told that the port has gone can have the address.
-        if !self.accepting.is_finished() {
-            let _ = self.runtime.block_on(async { timeout(END_PATIENCE, &mut self.accepting).await });
-        }
+        end(&self.runtime, &mut self.accepting);
     }
 }
 
@@ -146,17 +120,6 @@ impl Port for Http {
     }
 }
 
-/// How many connections this process has files for. It takes as many files as it may.
-fn connections_max() -> usize {
-    let mut limit = getrlimit(Resource::Nofile);
-    let most = Rlimit { current: limit.maximum, ..limit };
-    if setrlimit(Resource::Nofile, most).is_ok() {
-        limit = most;
-    }
-    let files = limit.current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
-    files.saturating_sub(OTHER_FILES).clamp(1, CONNECTIONS_MAX)
-}
-
 fn kib(bytes: usize) -> u32 {
     u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX)
 }
@@ -167,8 +130,12 @@ async fn closes(closing: &mut watch::Receiver<bool>) {
 }
 
 /// Accepts connections until the port closes, and waits for the last of them.
-async fn accept(listener: TcpListener, site: Arc<Site>, mut closing: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(connections_max()));
+async fn accept(
+    listener: TcpListener,
+    site: Arc<Site>,
+    places: Arc<Semaphore>,
+    mut closing: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
