@@ -29,6 +29,8 @@ mod http;
 mod kernel;
 #[path = "whole/kills.rs"]
 mod kills;
+#[path = "whole/kv.rs"]
+mod kv;
 #[path = "whole/language.rs"]
 mod language;
 #[path = "whole/power_cuts.rs"]
