@@ -1,4 +1,4 @@
-//! The store of one machine: four ordered tables of bytes, changed by atomic, durable commits.
+//! The store of one machine: four ordered tables of bytes and one value besides, the tip, changed by atomic, durable commits.
 //!
 //! This module owns the words every layer above uses to reach the disk: [`Reader`], [`Store`], [`Writes`] and their errors.
 //! It promises:
@@ -8,6 +8,7 @@
 //! * After a failed commit the store is *poisoned*: every call fails until it is opened again, so that nothing is ever built on
 //!   a state nobody has verified.
 //! * Keys are 1 to [`KEY_BYTES_MAX`] bytes and ordered as unsigned bytes; anything else is an error and never a panic.
+//! * The tip costs a commit no page of its own: what changes with every commit belongs there, and nothing else fits.
 //!
 //! It does not promise that what is read is what was written: LMDB does not notice corruption, so the layers above verify every
 //! value by its hash, and absence by dense numbering or reachability.
@@ -31,6 +32,10 @@ pub const VALUE_BYTES_MAX: usize = 0xffff_ffff;
 /// Value sizes that waste a whole page each: 16 bytes of header push them onto a second 4 KiB page (reference: half the disk and
 /// half the speed). The layer that frames values compresses, strips or splits so that it never stores one; a debug build asserts it.
 pub const VALUE_BYTES_AVOIDED: RangeInclusive<usize> = 4081..=4096;
+
+/// The longest tip. On disk it lies in the one page that every commit writes anyway, beside the records of the tables, and LMDB keeps a value there only if
+/// two of its size would fit into a page: in one of 4096 bytes, 2026 bytes under the tip's key.
+pub const TIP_BYTES_MAX: usize = 2000;
 
 /// The tables of a store. Numbers and names are stored; both are append-only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,10 +77,11 @@ impl std::fmt::Display for Table {
     }
 }
 
-/// What one commit changes: puts and deletes, in order. When a key appears twice the last one counts.
+/// What one commit changes: puts and deletes, in order, and the tip. When a key or the tip appears twice the last one counts.
 #[derive(Clone, Debug, Default)]
 pub struct Writes {
     changes: Vec<Change>,
+    tip: Option<Vec<u8>>,
     bytes: u64,
 }
 
@@ -104,22 +110,29 @@ impl Writes {
         self.push(Change { table, key, value: None });
     }
 
+    /// Replaces the tip.
+    pub fn set_tip(&mut self, value: Vec<u8>) {
+        self.bytes += value.len() as u64;
+        self.tip = Some(value);
+    }
+
     /// Adds all changes of `later` after these.
     pub fn append(&mut self, mut later: Writes) {
         self.changes.append(&mut later.changes);
+        self.tip = later.tip.or(self.tip.take());
         self.bytes += later.bytes;
     }
 
     /// The number of changes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.changes.len()
+        self.changes.len() + usize::from(self.tip.is_some())
     }
 
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.len() == 0
     }
 
     /// Bytes of all keys and values, for budgets.
@@ -135,8 +148,8 @@ impl Writes {
     }
 
     /// The one change that counts for each key, ordered by table and key: sorted batches are written 1.5 times faster.
-    /// Fails on the first key or value that no store accepts.
-    pub(crate) fn settled(&self) -> Result<Vec<&Change>, StoreError> {
+    /// With them the new tip, if there is one. Fails on the first key or value that no store accepts.
+    pub(crate) fn settled(&self) -> Result<Settled<'_>, StoreError> {
         for change in &self.changes {
             check_key(&change.key)?;
             if let Some(value) = &change.value {
@@ -150,6 +163,9 @@ impl Writes {
                 );
             }
         }
+        if let Some(tip) = self.tip.as_ref().filter(|tip| tip.len() > TIP_BYTES_MAX) {
+            return Err(StoreError::TipLength { bytes: tip.len() });
+        }
         let mut order: Vec<&Change> = self.changes.iter().collect();
         order.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
         // The sort is stable: of equal keys, keep the last.
@@ -160,8 +176,17 @@ impl Writes {
                 _ => settled.push(change),
             }
         }
-        Ok(settled)
+        Ok(Settled { changes: settled, tip: self.tip.as_deref() })
     }
+}
+
+/// What is left of [`Writes`] when the last change of each key is the only one.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled<'w> {
+    /// By table and key.
+    pub(crate) changes: Vec<&'w Change>,
+    /// The new tip; none if it stays.
+    pub(crate) tip: Option<&'w [u8]>,
 }
 
 /// Fails unless `key` is one that a table can hold.
@@ -197,6 +222,12 @@ pub trait Reader {
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     fn get_with(&self, table: Table, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError>;
+
+    /// The tip, copied; none before the first commit that sets it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn tip(&self) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// The entry with the greatest key that is `key` or less.
     ///
@@ -315,7 +346,7 @@ pub enum StoreError {
         #[source]
         cause: Cause,
     },
-    /// Beginning a consistent read.
+    /// Reading what belongs to no table: beginning a consistent read, or the tip.
     #[error("cannot read the store of {}", path.display())]
     Snapshot {
         /// The machine folder.
@@ -374,6 +405,12 @@ pub enum StoreError {
         /// Its length.
         bytes: usize,
     },
+    /// A value that no store takes as its tip.
+    #[error("a tip of {bytes} bytes: it has at most {TIP_BYTES_MAX} bytes")]
+    TipLength {
+        /// Its length.
+        bytes: usize,
+    },
 }
 
 impl StoreError {
@@ -409,7 +446,8 @@ impl StoreError {
             | StoreError::AlreadyOpen { .. }
             | StoreError::ReadOnly { .. }
             | StoreError::KeyLength { .. }
-            | StoreError::ValueLength { .. } => None,
+            | StoreError::ValueLength { .. }
+            | StoreError::TipLength { .. } => None,
         }
     }
 }
@@ -552,11 +590,18 @@ mod tests {
         writes.delete(Table::Objects, b"b".to_vec());
         writes.put(Table::Objects, b"a".to_vec(), b"3".to_vec());
         writes.put(Table::Objects, b"b".to_vec(), b"44".to_vec());
-        assert_eq!(writes.len(), 5);
-        assert_eq!(writes.bytes(), 5 + 5);
-        let text: Vec<String> = writes
-            .settled()
-            .unwrap()
+        assert_eq!((writes.len(), writes.bytes()), (5, 5 + 5));
+        assert_eq!(writes.settled().unwrap().tip, None);
+        let mut later = Writes::new();
+        writes.set_tip(b"six".to_vec());
+        later.set_tip(b"seven".to_vec());
+        writes.append(later);
+        writes.append(Writes::new());
+        assert_eq!((writes.len(), writes.bytes()), (6, 5 + 5 + 3 + 5));
+        let settled = writes.settled().unwrap();
+        assert_eq!(settled.tip, Some(&b"seven"[..]));
+        let text: Vec<String> = settled
+            .changes
             .iter()
             .map(|c| format!("{} {} {:?}", c.table, String::from_utf8_lossy(&c.key), c.value.as_ref().map(Vec::len)))
             .collect();

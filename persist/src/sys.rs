@@ -99,6 +99,7 @@ pub(crate) struct EnvOptions<'a> {
 /// An open LMDB environment and its tables.
 pub(crate) struct Env {
     lmdb: lmdb::Environment,
+    /// The named ones, in the order in which they were asked for, then LMDB's own table of tables.
     tables: Vec<Option<lmdb::Database>>,
     page_bytes: usize,
     /// Where the map begins; 0 while unknown.
@@ -195,6 +196,7 @@ impl Env {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.tables.push(Some(self.lmdb.open_db(None)?));
         if options.read_only || self.tables.iter().all(Option::is_some) {
             return Ok(());
         }

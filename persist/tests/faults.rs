@@ -285,6 +285,7 @@ fn commit_until_full(folder: &Path) {
     poisoned(store.get(Table::Objects, b"k").map(drop));
     poisoned(store.at_or_before(Table::Objects, b"k").map(drop));
     poisoned(store.scan(Table::Objects, b"", &mut |_, _| ControlFlow::Continue(())));
+    poisoned(store.tip().map(drop));
     poisoned(store.snapshot().map(drop));
     poisoned(store.usage().map(drop));
     poisoned(store.copy_to(folder));
@@ -401,8 +402,13 @@ fn base(folder: &Path) {
             writes.put(Table::Objects, key_of(n), value_of(n));
             writes.put(Table::Log, n.to_be_bytes().to_vec(), round.to_be_bytes().to_vec());
         }
+        writes.set_tip(tip_of(round));
         store.commit(&writes).unwrap();
     }
+}
+
+fn tip_of(round: u32) -> Vec<u8> {
+    vec![3; 300 + round as usize]
 }
 
 fn key_of(n: u32) -> Vec<u8> {
@@ -467,6 +473,11 @@ fn looked_at(machine: &Path) -> String {
         Ok(store) => store,
         Err(error) => return judge(&error, "found at opening"),
     };
+    match store.tip() {
+        Ok(Some(tip)) if tip == tip_of(2) => {}
+        Ok(_) => return "wrong".to_owned(),
+        Err(error) => return judge(&error, "found by a read"),
+    }
     for n in 0..ENTRIES {
         match store.get(Table::Objects, &key_of(n)) {
             Ok(Some(value)) if value == value_of(n) => {}
@@ -497,6 +508,7 @@ fn lived_in(machine: &Path) -> String {
             (0..ENTRIES).filter(|n| n % 5 == round).for_each(|n| writes.delete(Table::Objects, key_of(n)));
             (0..20 * round).for_each(|n| writes.delete(Table::Log, n.to_be_bytes().to_vec()));
         }
+        writes.set_tip(tip_of(round * 100));
         let committed = store.commit(&writes);
         let heap: Vec<Vec<u8>> = (0..40).map(|n| vec![1; 16 << (n % 10)]).collect();
         drop(heap);

@@ -296,6 +296,10 @@ impl<S: Store> Reader for Forgetful<S> {
         self.0.get_with(table, key, visit)
     }
 
+    fn tip(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.tip()
+    }
+
     fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, StoreError> {
         self.0.at_or_before(table, key)
     }

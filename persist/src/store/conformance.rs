@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::{CommitError, KEY_BYTES_MAX, Reader, Store, StoreError, Table, VALUE_BYTES_AVOIDED, Writes};
+use super::{CommitError, KEY_BYTES_MAX, Reader, Store, StoreError, TIP_BYTES_MAX, Table, VALUE_BYTES_AVOIDED, Writes};
 
 /// Opens the same storage again each time it is called; the store it returned before is dropped by then.
 type Opener = Box<dyn FnMut() -> Box<dyn Store>>;
@@ -20,6 +20,8 @@ pub(super) fn check(fresh: &mut dyn FnMut() -> Opener) {
         scans_are_ordered_start_anywhere_and_stop,
         at_or_before_finds_neighbours,
         values_of_every_size_come_back,
+        the_tip_is_one_value_beside_the_tables,
+        a_tip_that_is_too_long_is_an_error_and_changes_nothing,
         bad_keys_are_errors_and_change_nothing,
         many_small_entries_survive_reopening,
         snapshots_stay_while_commits_go_on,
@@ -137,6 +139,50 @@ fn values_of_every_size_come_back(open: &mut Opener) {
     }
 }
 
+fn the_tip_is_one_value_beside_the_tables(open: &mut Opener) {
+    let store = open();
+    assert_eq!(store.tip().unwrap(), None);
+    let tip = |size: usize| vec![size.to_le_bytes()[0]; size];
+    let mut writes = Writes::new();
+    writes.set_tip(tip(9));
+    store.commit(&writes).unwrap();
+    assert_eq!(store.usage().unwrap().entries, [0; 4]);
+    // Longer and shorter, alone and with other changes, under names that mean something to a store.
+    for (number, size) in [0, TIP_BYTES_MAX, 1, 300, 301, 301, 2, TIP_BYTES_MAX - 1].into_iter().enumerate() {
+        let mut writes = Writes::new();
+        writes.set_tip(tip(size));
+        if number % 2 == 0 {
+            Table::ALL.into_iter().for_each(|table| writes.put(table, b".tip".to_vec(), table.name().into()));
+            writes.put(Table::Meta, b"log".to_vec(), vec![3; size]);
+        }
+        store.commit(&writes).unwrap();
+        assert_eq!(store.tip().unwrap(), Some(tip(size)));
+    }
+    put(&*store, Table::Log, b"other", b"changes leave it");
+    drop(store);
+    let store = open();
+    assert_eq!(store.tip().unwrap().unwrap(), tip(TIP_BYTES_MAX - 1));
+    assert_eq!(store.get(Table::Branches, b".tip").unwrap().unwrap(), b"branches");
+    assert_eq!(store.usage().unwrap().entries, [2, 1, 2, 1]);
+    assert_eq!(entries(&*store, Table::Objects, b"").len(), 1);
+}
+
+fn a_tip_that_is_too_long_is_an_error_and_changes_nothing(open: &mut Opener) {
+    let store = open();
+    let mut writes = Writes::new();
+    writes.set_tip(vec![1; TIP_BYTES_MAX]);
+    store.commit(&writes).unwrap();
+    let mut writes = Writes::new();
+    writes.put(Table::Log, b"good".to_vec(), b"".to_vec());
+    writes.set_tip(vec![2; TIP_BYTES_MAX + 1]);
+    let error = store.commit(&writes).unwrap_err();
+    assert!(matches!(&error, CommitError::NotDone { source: StoreError::TipLength { bytes: 2001 } }));
+    assert!(error.store_error().is_misuse());
+    assert_eq!(store.get(Table::Log, b"good").unwrap(), None);
+    assert_eq!(store.tip().unwrap().unwrap(), [1; TIP_BYTES_MAX]);
+    put(&*store, Table::Log, b"good", b"misuse does not poison");
+}
+
 fn bad_keys_are_errors_and_change_nothing(open: &mut Opener) {
     let store = open();
     let longest = vec![1; KEY_BYTES_MAX];
@@ -186,10 +232,18 @@ fn many_small_entries_survive_reopening(open: &mut Opener) {
 
 fn snapshots_stay_while_commits_go_on(open: &mut Opener) {
     let store = open();
-    put(&*store, Table::Meta, b"k", b"old");
+    let mut writes = Writes::new();
+    writes.put(Table::Meta, b"k".to_vec(), b"old".to_vec());
+    writes.set_tip(b"old".to_vec());
+    store.commit(&writes).unwrap();
     let snapshot = store.snapshot().unwrap();
     put(&*store, Table::Meta, b"k", b"new");
     put(&*store, Table::Meta, b"l", b"new");
+    assert_eq!(snapshot.tip().unwrap().unwrap(), b"old");
+    let mut writes = Writes::new();
+    writes.set_tip(b"newer".to_vec());
+    store.commit(&writes).unwrap();
+    assert_eq!((snapshot.tip().unwrap().unwrap(), store.tip().unwrap().unwrap()), (b"old".to_vec(), b"newer".to_vec()));
     assert_eq!(snapshot.get(Table::Meta, b"k").unwrap().unwrap(), b"old");
     let moved = std::thread::spawn(move || {
         assert_eq!(entries(&*snapshot, Table::Meta, b""), [(b"k".to_vec(), b"old".to_vec())]);
@@ -205,7 +259,7 @@ fn snapshots_stay_while_commits_go_on(open: &mut Opener) {
     store.scan(Table::Meta, b"", nested).unwrap();
 }
 
-/// Each commit writes the same number under many keys: no reader may ever see two different ones.
+/// Each commit writes the same number under many keys and as the tip: no reader may ever see two different ones.
 fn readers_see_whole_commits(open: &mut Opener) {
     let store = open();
     let done = AtomicBool::new(false);
@@ -214,9 +268,10 @@ fn readers_see_whole_commits(open: &mut Opener) {
             scope.spawn(|| {
                 let mut last = Vec::new();
                 while !done.load(Ordering::Relaxed) {
-                    let all = entries(&*store, Table::Log, b"");
+                    let state = store.snapshot().unwrap();
+                    let all = entries(&*state, Table::Log, b"");
                     let Some((_, first)) = all.first() else { continue };
-                    assert_eq!(all.len(), 50);
+                    assert_eq!((all.len(), state.tip().unwrap().as_ref()), (50, Some(first)));
                     assert!(all.iter().all(|(_, value)| value == first) && *first >= last);
                     last.clone_from(first);
                 }
@@ -227,6 +282,7 @@ fn readers_see_whole_commits(open: &mut Opener) {
             for key in 0..50u8 {
                 writes.put(Table::Log, vec![key], n.to_be_bytes().to_vec());
             }
+            writes.set_tip(n.to_be_bytes().to_vec());
             store.commit(&writes).unwrap();
         }
         done.store(true, Ordering::Relaxed);
@@ -236,7 +292,7 @@ fn readers_see_whole_commits(open: &mut Opener) {
 /// One step of a random life.
 #[derive(Clone, Debug)]
 enum Deed {
-    Commit(Vec<(Table, Vec<u8>, Option<Vec<u8>>)>),
+    Commit(Vec<(Table, Vec<u8>, Option<Vec<u8>>)>, Option<Vec<u8>>),
     Reopen,
     Look(Table, Vec<u8>),
 }
@@ -250,7 +306,9 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         let size = if VALUE_BYTES_AVOIDED.contains(&size) { 4097 } else { size };
         vec![fill; size]
     });
-    let commit = vec((table(), key(), prop::option::weighted(0.7, value)), 0..40).prop_map(Deed::Commit);
+    let changes = vec((table(), key(), prop::option::weighted(0.7, value)), 0..40);
+    let tip = prop::option::of(vec(any::<u8>(), 0..=TIP_BYTES_MAX));
+    let commit = (changes, tip).prop_map(|(changes, tip)| Deed::Commit(changes, tip));
     let deed =
         prop_oneof![6 => commit, 1 => Just(Deed::Reopen), 4 => (table(), key()).prop_map(|(t, k)| Deed::Look(t, k))];
     vec(deed, 1..30)
@@ -269,12 +327,17 @@ fn random_lives_match_a_map(fresh: &mut dyn FnMut() -> Opener) {
 
 fn live(open: &mut Opener, deeds: Vec<Deed>) {
     let mut maps: [BTreeMap<Vec<u8>, Vec<u8>>; 4] = Default::default();
+    let mut tip = None;
     let mut store = Some(open());
     for deed in deeds {
         let current = store.as_deref().unwrap();
         match deed {
-            Deed::Commit(changes) => {
+            Deed::Commit(changes, new_tip) => {
                 let mut writes = Writes::new();
+                if let Some(new) = new_tip {
+                    writes.set_tip(new.clone());
+                    tip = Some(new);
+                }
                 for (table, key, value) in changes {
                     match value {
                         Some(value) => {
@@ -295,6 +358,7 @@ fn live(open: &mut Opener, deeds: Vec<Deed>) {
             }
             Deed::Look(table, key) => {
                 let map = &maps[table.index()];
+                assert_eq!(current.tip().unwrap(), tip);
                 assert_eq!(current.get(table, &key).unwrap().as_ref(), map.get(&key));
                 let before = map.range(..=key.clone()).next_back().map(|(key, value)| (key.clone(), value.clone()));
                 assert_eq!(current.at_or_before(table, &key).unwrap(), before);
@@ -305,6 +369,7 @@ fn live(open: &mut Opener, deeds: Vec<Deed>) {
     }
     drop(store.take());
     let store = open();
+    assert_eq!(store.tip().unwrap(), tip);
     for table in Table::ALL {
         let map = &maps[table.index()];
         assert_eq!(entries(&*store, table, b""), map.clone().into_iter().collect::<Vec<_>>());

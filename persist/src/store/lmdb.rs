@@ -10,6 +10,9 @@
 //! * After a failed commit nothing works any more until the store is opened again.
 //! * No second opening in one process: LMDB's file locks would not survive it.
 //!
+//! LMDB keeps the records of the tables in a table of its own, in one page, and writes that page with every commit. The tip is a plain entry there (`pages`), so that
+//! replacing it makes no commit write a page more. It is the only one: that table stays one page deep.
+//!
 //! It never opens `lock.mdb` itself while LMDB has it open (closing it would drop LMDB's locks), and it verifies no value: the layers above do.
 
 mod header;
@@ -27,9 +30,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Cause, CommitError, Entry, Flaw, Reader, Store, StoreError, Table, Usage, Visit, Writes, check_key};
+use super::{
+    Cause, CommitError, Entry, Flaw, Reader, Settled, Store, StoreError, Table, Usage, Visit, Writes, check_key,
+};
 use crate::sys::{Claim, Code, Env, EnvOptions, ReadTxn, WriteTxn};
-use pages::{FileSource, MapSource};
+use pages::{FileSource, MapSource, TIP_KEY};
 use trees::Known;
 
 /// The store's file in a machine folder.
@@ -37,6 +42,9 @@ pub const DATA_FILE: &str = "data.mdb";
 
 /// LMDB's table of readers.
 const LOCK_FILE: &str = "lock.mdb";
+
+/// LMDB's own table of tables comes after the named ones.
+const TABLE_OF_TABLES: usize = Table::ALL.len();
 
 /// The map of a new store: sparse, so that only what is stored takes space.
 const MAP_BYTES_DEFAULT: u64 = 64 << 30;
@@ -177,11 +185,8 @@ impl LmdbStore {
                 found += 1;
                 last.clear();
                 last.extend_from_slice(key);
-                walk.bytes += (key.len() + value.len()) as u64;
-                walk.sum = key
-                    .iter()
-                    .chain(value)
-                    .fold(walk.sum, |sum, byte| sum.rotate_left(1).wrapping_add(u64::from(*byte)));
+                walk.take(key);
+                walk.take(value);
                 // A tree that goes round in circles would never end.
                 if ascending && found <= expected { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
@@ -193,6 +198,7 @@ impl LmdbStore {
             }
             walk.entries[table.index()] = found;
         }
+        walk.take(&view.tip()?.unwrap_or_default());
         let free = view.txn.free_pages(&mut |_| {});
         free.map_err(|code| self.shared.read_error(Table::Meta, code))?;
         Ok(walk)
@@ -321,12 +327,7 @@ impl Shared {
                 Err(Code::MAP_RESIZED) => {
                     self.grow().map_err(|cause| StoreError::Snapshot { path: self.folder.clone(), cause })?
                 }
-                Err(code) => {
-                    return Err(StoreError::Snapshot {
-                        path: self.folder.clone(),
-                        cause: cause_of(code, &self.folder, 0),
-                    });
-                }
+                Err(code) => return Err(self.state_error(code)),
             }
         }
     }
@@ -344,6 +345,10 @@ impl Shared {
         })
     }
 
+    fn state_error(&self, code: Code) -> StoreError {
+        StoreError::Snapshot { path: self.folder.clone(), cause: cause_of(code, &self.folder, 0) }
+    }
+
     fn read_error(&self, table: Table, code: Code) -> StoreError {
         StoreError::Read { path: self.folder.clone(), table, cause: cause_of(code, &self.folder, 0) }
     }
@@ -357,14 +362,14 @@ impl Shared {
         Ok(())
     }
 
-    /// Checks what a commit of `changes` will use.
-    fn check_commit(&self, txn: &mut WriteTxn<'_>, changes: &[&super::Change]) -> Result<(), Cause> {
+    /// Checks what a commit will use.
+    fn check_commit(&self, txn: &mut WriteTxn<'_>, writes: &Settled<'_>) -> Result<(), Cause> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let page_bytes = self.env.page_bytes();
-        let checked = txn.look(|map| trees::check_commit(&MapSource { map, page_bytes }, &mut known, changes));
+        let checked = txn.look(|map| trees::check_commit(&MapSource { map, page_bytes }, &mut known, &writes.changes));
         checked.unwrap_or_else(|| {
             let file = File::open(self.folder.join(DATA_FILE)).map_err(Cause::Io)?;
-            trees::check_commit(&FileSource { file: &file, page_bytes }, &mut known, changes)
+            trees::check_commit(&FileSource { file: &file, page_bytes }, &mut known, &writes.changes)
         })
     }
 
@@ -389,21 +394,24 @@ impl Shared {
     }
 
     /// Writes and commits once. `Err((true, _))`: the commit itself failed.
-    fn try_commit(&self, changes: &[&super::Change]) -> Result<(), (bool, Refusal)> {
+    fn try_commit(&self, writes: &Settled<'_>) -> Result<(), (bool, Refusal)> {
         let refused = |code| (false, Refusal::Engine(code));
         // One that was killed in the middle of a read would keep every page of its state, and the file growing, for as long as this process lives.
         if self.commits.fetch_add(1, Ordering::Relaxed) % COMMITS_BETWEEN_LOOKS == COMMITS_BETWEEN_LOOKS - 1 {
             self.env.forget_dead_readers().map_err(refused)?;
         }
         let mut txn = self.env.write().map_err(refused)?;
-        self.check_commit(&mut txn, changes).map_err(|cause| (false, Refusal::Check(cause)))?;
-        for change in changes {
+        self.check_commit(&mut txn, writes).map_err(|cause| (false, Refusal::Check(cause)))?;
+        for change in &writes.changes {
             let table = change.table.index();
             match &change.value {
                 Some(value) => txn.put(table, &change.key, value),
                 None => txn.delete(table, &change.key),
             }
             .map_err(refused)?;
+        }
+        if let Some(tip) = writes.tip {
+            txn.put(TABLE_OF_TABLES, TIP_KEY, tip).map_err(refused)?;
         }
         txn.commit().map_err(|code| (true, Refusal::Engine(code)))
     }
@@ -419,6 +427,10 @@ enum Refusal {
 impl Reader for LmdbStore {
     fn get_with(&self, table: Table, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> Result<bool, StoreError> {
         View::new(&self.shared)?.get_with(table, key, visit)
+    }
+
+    fn tip(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        View::new(&self.shared)?.tip()
     }
 
     fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, StoreError> {
@@ -465,12 +477,12 @@ impl Store for LmdbStore {
         if shared.read_only {
             return Err(not_done(StoreError::ReadOnly { path: shared.folder.clone() }));
         }
-        let changes = writes.settled().map_err(not_done)?;
-        if changes.is_empty() {
+        let settled = writes.settled().map_err(not_done)?;
+        if writes.is_empty() {
             return Ok(());
         }
         loop {
-            let (committing, cause) = match shared.try_commit(&changes) {
+            let (committing, cause) = match shared.try_commit(&settled) {
                 Ok(()) => return Ok(()),
                 // LMDB finds that out before it writes a meta page: nothing has happened, even inside its commit.
                 Err((_, Refusal::Engine(Code::MAP_FULL))) => match shared.grow() {
@@ -498,8 +510,7 @@ impl Store for LmdbStore {
 
     fn usage(&self) -> Result<Usage, StoreError> {
         let shared = &*self.shared;
-        let failed =
-            |code| StoreError::Snapshot { path: shared.folder.clone(), cause: cause_of(code, &shared.folder, 0) };
+        let failed = |code| shared.state_error(code);
         let txn = shared.begin()?;
         let info = shared.env.info();
         let page_bytes = shared.env.page_bytes() as u64;
@@ -541,6 +552,13 @@ impl Reader for View {
         self.txn.get(table.index(), key, visit).map_err(|code| self.shared.read_error(table, code))
     }
 
+    fn tip(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.shared.check_usable()?;
+        let mut tip = None;
+        let found = self.txn.get(TABLE_OF_TABLES, TIP_KEY, &mut |bytes| tip = Some(bytes.to_vec()));
+        found.map_err(|code| self.shared.state_error(code)).map(|_| tip)
+    }
+
     fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, StoreError> {
         self.shared.check_usable()?;
         check_key(key)?;
@@ -561,10 +579,17 @@ impl Reader for View {
 pub struct Walk {
     /// Entries of each table, by number.
     pub entries: [u64; Table::ALL.len()],
-    /// Bytes of all keys and values.
+    /// Bytes of all keys and values, and of the tip.
     pub bytes: u64,
     /// A sum over every byte, so that every byte was surely read; it means nothing.
     pub sum: u64,
+}
+
+impl Walk {
+    fn take(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.sum = bytes.iter().fold(self.sum, |sum, byte| sum.rotate_left(1).wrapping_add(u64::from(*byte)));
+    }
 }
 
 /// Walks every table of the store in `folder`: [`LmdbStore::walk`] of a store that is not open in this process.

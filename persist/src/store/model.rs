@@ -14,15 +14,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Cause, CommitError, Entry, Reader, Store, StoreError, Table, Usage, Visit, Writes, check_key};
+use super::{Cause, CommitError, Entry, Reader, Settled, Store, StoreError, Table, Usage, Visit, Writes, check_key};
 use crate::head::HeadDisk;
 use crate::planted::{Bug, is_planted};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
-type Tables = [Arc<Map>; Table::ALL.len()];
+/// The tables by number, then the tip: a map that holds nothing, or the tip under [`TIP_KEY`].
+type Tables = [Arc<Map>; TIP + 1];
 
-/// What a change replaced: none where nothing was.
-type Replaced = (Table, Vec<u8>, Option<Vec<u8>>);
+const TIP: usize = Table::ALL.len();
+/// No table holds an empty key.
+const TIP_KEY: &[u8] = b"";
+
+/// What a change replaced, by position in [`Tables`] and key: none where nothing was.
+type Replaced = (usize, Vec<u8>, Option<Vec<u8>>);
 
 const SECTOR_BYTES: usize = 512;
 
@@ -180,8 +185,18 @@ impl ModelDisk {
     /// Flips one bit of the value under `key`; false when there is no such bit.
     #[must_use]
     pub fn flip_bit(&self, table: Table, key: &[u8], bit: usize) -> bool {
+        self.flip(table.index(), key, bit)
+    }
+
+    /// Flips one bit of the tip; false when it has no such bit.
+    #[must_use]
+    pub fn flip_tip_bit(&self, bit: usize) -> bool {
+        self.flip(TIP, TIP_KEY, bit)
+    }
+
+    fn flip(&self, table: usize, key: &[u8], bit: usize) -> bool {
         let mut disk = self.disk();
-        let value = Arc::make_mut(&mut disk.tables[table.index()]).get_mut(key);
+        let value = Arc::make_mut(&mut disk.tables[table]).get_mut(key);
         match value.and_then(|value| value.get_mut(bit / 8)) {
             Some(byte) => {
                 *byte ^= 1 << (bit % 8);
@@ -194,9 +209,19 @@ impl ModelDisk {
     /// Flips a random bit of a random value of `table`; none when the table has no bits.
     #[must_use]
     pub fn flip_any_bit(&self, table: Table) -> Option<Vec<u8>> {
+        self.flip_any(table.index())
+    }
+
+    /// Flips a random bit of the tip; false when there is none.
+    #[must_use]
+    pub fn flip_any_tip_bit(&self) -> bool {
+        self.flip_any(TIP).is_some()
+    }
+
+    fn flip_any(&self, table: usize) -> Option<Vec<u8>> {
         let (key, bit) = {
             let mut disk = self.disk();
-            let map = Arc::clone(&disk.tables[table.index()]);
+            let map = Arc::clone(&disk.tables[table]);
             let candidates: Vec<_> = map.iter().filter(|(_, value)| !value.is_empty()).collect();
             if candidates.is_empty() {
                 return None;
@@ -204,13 +229,19 @@ impl ModelDisk {
             let (key, value) = candidates[disk.below(candidates.len() as u64)];
             (key.clone(), disk.below(value.len() as u64 * 8))
         };
-        self.flip_bit(table, &key, bit).then_some(key)
+        self.flip(table, &key, bit).then_some(key)
     }
 
     /// Loses the value under `key`; false when there is none.
     #[must_use]
     pub fn lose(&self, table: Table, key: &[u8]) -> bool {
         Arc::make_mut(&mut self.disk().tables[table.index()]).remove(key).is_some()
+    }
+
+    /// Loses the tip; false when there is none.
+    #[must_use]
+    pub fn lose_tip(&self) -> bool {
+        Arc::make_mut(&mut self.disk().tables[TIP]).remove(TIP_KEY).is_some()
     }
 
     /// Replaces the value under `key` by an arbitrary one, as a stale or misdirected write does.
@@ -265,19 +296,21 @@ impl Disk {
         self.tables.iter().flat_map(|map| map.iter()).map(|(key, value)| (key.len() + value.len()) as u64).sum()
     }
 
-    fn apply(&mut self, changes: &[&super::Change]) {
-        let mut undo = Vec::with_capacity(changes.len());
-        for change in changes {
-            let old = set(&mut self.tables, change.table, &change.key, change.value.clone());
-            undo.push((change.table, change.key.clone(), old));
+    fn apply(&mut self, writes: &Settled<'_>) {
+        let changes = writes.changes.iter().map(|change| (change.table.index(), &*change.key, change.value.clone()));
+        let tip = writes.tip.map(|tip| (TIP, TIP_KEY, Some(tip.to_vec())));
+        let mut undo = Vec::with_capacity(writes.changes.len() + 1);
+        for (table, key, value) in changes.chain(tip) {
+            let old = set(&mut self.tables, table, key, value);
+            undo.push((table, key.to_vec(), old));
         }
         self.undo.push(undo);
         self.commits += 1;
     }
 }
 
-fn set(tables: &mut Tables, table: Table, key: &[u8], value: Option<Vec<u8>>) -> Option<Vec<u8>> {
-    let map = Arc::make_mut(&mut tables[table.index()]);
+fn set(tables: &mut Tables, table: usize, key: &[u8], value: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    let map = Arc::make_mut(&mut tables[table]);
     match value {
         Some(value) => map.insert(key.to_vec(), value),
         None => map.remove(key),
@@ -318,13 +351,28 @@ impl Handle {
 
     /// Counts a read of `table` and returns what it should see: `fixed`, or the newest state.
     fn read(&self, table: Table, fixed: Option<&Tables>) -> Result<Arc<Map>, StoreError> {
+        let failed = |cause| StoreError::Read { path: SHOWN.into(), table, cause };
+        self.read_map(table.index(), fixed, &failed)
+    }
+
+    /// The same of the tip.
+    fn read_tip(&self, fixed: Option<&Tables>) -> Result<Arc<Map>, StoreError> {
+        self.read_map(TIP, fixed, &|cause| StoreError::Snapshot { path: SHOWN.into(), cause })
+    }
+
+    fn read_map(
+        &self,
+        table: usize,
+        fixed: Option<&Tables>,
+        failed: &dyn Fn(Cause) -> StoreError,
+    ) -> Result<Arc<Map>, StoreError> {
         let mut disk = self.usable()?;
         let number = disk.counts.reads;
         disk.counts.reads += 1;
         if disk.read_faults.contains(&number) {
-            return Err(StoreError::Read { path: SHOWN.into(), table, cause: eio() });
+            return Err(failed(eio()));
         }
-        Ok(Arc::clone(&fixed.unwrap_or(&disk.tables)[table.index()]))
+        Ok(Arc::clone(&fixed.unwrap_or(&disk.tables)[table]))
     }
 }
 
@@ -354,6 +402,10 @@ impl Reader for View {
         Ok(read_value(&*self.handle.read(table, self.tables.as_ref())?, key, visit))
     }
 
+    fn tip(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.handle.read_tip(self.tables.as_ref())?.get(TIP_KEY).cloned())
+    }
+
     fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, StoreError> {
         check_key(key)?;
         Ok(read_at_or_before(&*self.handle.read(table, self.tables.as_ref())?, key))
@@ -379,6 +431,10 @@ impl Reader for ModelStore {
         self.newest().get_with(table, key, visit)
     }
 
+    fn tip(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.newest().tip()
+    }
+
     fn at_or_before(&self, table: Table, key: &[u8]) -> Result<Option<Entry>, StoreError> {
         self.newest().at_or_before(table, key)
     }
@@ -392,8 +448,8 @@ impl Store for ModelStore {
     fn commit(&self, writes: &Writes) -> Result<(), CommitError> {
         let not_done = |source| CommitError::NotDone { source };
         let mut disk = self.handle.usable().map_err(not_done)?;
-        let changes = writes.settled().map_err(not_done)?;
-        if changes.is_empty() {
+        let settled = writes.settled().map_err(not_done)?;
+        if writes.is_empty() {
             return Ok(());
         }
         let number = disk.counts.commits;
@@ -407,7 +463,7 @@ impl Store for ModelStore {
             Some(CommitFault::NotDone) => return Err(CommitError::NotDone { source: poison(eio()) }),
             Some(CommitFault::UnknownNotDone) => return Err(CommitError::Unknown { source: poison(eio()) }),
             Some(CommitFault::UnknownDone) => {
-                disk.apply(&changes);
+                disk.apply(&settled);
                 return Err(CommitError::Unknown { source: poison(eio()) });
             }
             None => {}
@@ -419,7 +475,7 @@ impl Store for ModelStore {
                 return Err(CommitError::Unknown { source: poison(Cause::Full { available }) });
             }
         }
-        disk.apply(&changes);
+        disk.apply(&settled);
         let is_synced = !(is_planted(Bug::SkippedSync) && number % 3 == 2);
         disk.unsynced = if is_synced { 0 } else { disk.unsynced + 1 };
         Ok(())

@@ -29,6 +29,8 @@
 //!   4  u16  flags               16  u64  leaf pages        40  u64  root page, or all ones
 //!   6  u16  depth               24  u64  pages in runs
 //! ```
+//!
+//! LMDB's own table of tables holds one plain value among those records, under the key `.tip`: the store's tip. It is never in a run.
 
 #![forbid(unsafe_code)]
 
@@ -38,7 +40,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::store::{Cause, Flaw, KEY_BYTES_MAX};
+use crate::store::{Cause, Flaw, KEY_BYTES_MAX, TIP_BYTES_MAX};
 
 pub(super) const HEAD_BYTES: usize = 16;
 const RECORD_BYTES: usize = 48;
@@ -53,6 +55,11 @@ pub(super) const FLAG_RUN: u16 = 1;
 const FLAG_RECORD: u16 = 2;
 /// The tree of free pages has numbers as keys; all others compare bytes.
 const TREE_OF_NUMBERS: u16 = 8;
+/// Where the tip is among the records of the tables, whose names begin with a letter. Its length is even, as are those of all other keys: nodes begin at even
+/// offsets, so that under an odd key one bit of a value's length could flip without leaving a gap or an overlap.
+pub(super) const TIP_KEY: &[u8] = b".tip";
+/// LMDB makes no smaller pages than these where Abide runs.
+const _: () = assert!(NODE_BYTES + TIP_KEY.len() + TIP_BYTES_MAX <= inline_bytes_max(4096));
 /// LMDB's cursors hold 32 levels, and a commit may add one. A page has room for seven of the longest keys, so that no file is large
 /// enough for a tree this deep.
 pub(super) const DEPTH_MAX: u16 = 24;
@@ -193,7 +200,7 @@ impl Tree {
 pub(super) enum Content {
     /// Lists of page numbers, by the number of the transaction that had no more use for them.
     FreePages,
-    /// Records of trees, by name.
+    /// Records of trees, by name, and the tip.
     Tables,
     /// Values, by key.
     Entries,
@@ -271,7 +278,7 @@ impl<'s> Page<'s> {
             let key = bytes.get(at + NODE_BYTES..key_end);
             let key = key.filter(|key| key.len() <= KEY_BYTES_MAX).ok_or_else(|| flaw(self.number, "key size"))?;
             if self.is_leaf {
-                self.check_value(at, key.len())?;
+                self.check_value(at, key)?;
             } else if slot == 0 {
                 continue;
             }
@@ -290,13 +297,12 @@ impl<'s> Page<'s> {
     }
 
     /// The size and flags of a value are such as LMDB would have given it.
-    fn check_value(&self, at: usize, key_bytes: usize) -> Result<(), Cause> {
+    fn check_value(&self, at: usize, key: &[u8]) -> Result<(), Cause> {
         let bytes = u32_at(&self.bytes, at) as usize;
         let flags = u16_at(&self.bytes, at + 4);
-        // Two nodes fit into every page; what is larger goes into a run.
-        let node_bytes_max = (((self.bytes.len() - HEAD_BYTES) / 2) & !1) - 2;
-        let fits = NODE_BYTES + key_bytes + bytes <= node_bytes_max;
+        let fits = NODE_BYTES + key.len() + bytes <= inline_bytes_max(self.bytes.len());
         let (flags_fit, size_fits) = match self.content {
+            Content::Tables if key == TIP_KEY => (flags == 0, bytes <= TIP_BYTES_MAX),
             Content::Tables => (flags == FLAG_RECORD, bytes == RECORD_BYTES),
             Content::Entries => (flags == if fits { 0 } else { FLAG_RUN }, true),
             // A list that has become shorter may stay in its run.
@@ -375,6 +381,11 @@ impl<'s> Page<'s> {
         let below = high.is_none_or(|high| self.content.compare(self.key(self.count - 1), high).is_lt());
         need(above && below, self.number, "key for its place in the tree")
     }
+}
+
+/// The largest node that LMDB leaves in a leaf: two fit into every page, and a value that would make a larger one goes into a run.
+const fn inline_bytes_max(page_bytes: usize) -> usize {
+    (((page_bytes - HEAD_BYTES) / 2) & !1) - 2
 }
 
 /// How many pages a value takes that is not in a leaf.

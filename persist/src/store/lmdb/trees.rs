@@ -4,7 +4,7 @@
 //! on the way to a key, and the lists of free pages, which it reads from the oldest on until it has what it wants. So:
 //!
 //! * [`check_opening`]: the meta pages, the records, the upper levels and last leaf of each table, the free pages, within a budget.
-//! * [`check_commit`], before each commit, in the same map that LMDB is about to use: the records; every page from a root to a
+//! * [`check_commit`], before each commit, in the same map that LMDB is about to use: the records, and the tip among them; every page from a root to a
 //!   key that is written, the run of a value that is replaced; every page of the tree of free pages. Those of that tree that were
 //!   already checked are known by their number, because LMDB writes a changed page elsewhere, with all pages above it. Removing a
 //!   key lets LMDB merge and move nodes between pages near it, so before the first removal all of that table is checked, once.
@@ -26,8 +26,8 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::pages::{
-    Content, FileSource, HEAD_BYTES, Page, Snapshot, Source, Tally, Tree, Value, check_run_head, flaw, need, run_pages,
-    u64_at,
+    Content, FileSource, HEAD_BYTES, Page, Snapshot, Source, TIP_KEY, Tally, Tree, Value, check_run_head, flaw, need,
+    run_pages, u64_at,
 };
 use crate::store::{Cause, Change, Flaw, KEY_BYTES_MAX, Table};
 
@@ -69,13 +69,13 @@ impl Tables {
     fn read(source: &dyn Source, snapshot: &Snapshot) -> Result<Tables, Cause> {
         let record = &snapshot.tables;
         let mut trees = Vec::new();
-        // A new file has no tables yet. Afterwards, their few names fit into one page.
+        // A new file has no tables yet. Afterwards, their few records and the tip fit into one page.
         if record.depth == 0 && snapshot.transaction == 0 {
             return Ok(Tables { trees });
         }
         need(record.depth == 1, snapshot.transaction % 2, "depth of a tree")?;
         let page = Page::check(source, record.root, true, Content::Tables)?;
-        for slot in 0..page.count {
+        for slot in (0..page.count).filter(|slot| page.key(*slot) != TIP_KEY) {
             let table = Table::ALL.into_iter().find(|table| table.name().as_bytes() == page.key(slot));
             let Value::Here(bytes) = page.value(slot) else { return Err(flaw(record.root, "flags of a node")) };
             trees.push((table, Tree::of_entries(bytes, snapshot.last_page).map_err(|what| flaw(record.root, what))?));
@@ -126,7 +126,7 @@ pub(super) fn check_opening(source: &dyn Source) -> Result<Known, Cause> {
     Ok(known)
 }
 
-/// Judges what a commit of `changes`, sorted by table and key, will have LMDB calculate with.
+/// Judges what a commit of `changes`, sorted by table and key, will have LMDB calculate with; whether it sets a tip makes no difference.
 pub(super) fn check_commit(source: &dyn Source, known: &mut Known, changes: &[&Change]) -> Result<(), Cause> {
     let snapshot = Snapshot::read(source)?;
     let tables = Tables::read(source, &snapshot)?;
@@ -492,7 +492,7 @@ mod tests {
     use super::super::pages::MapSource;
     use super::super::{DATA_FILE, LmdbStore, Options};
     use super::*;
-    use crate::store::{Reader, Store, Writes};
+    use crate::store::{Reader, Store, TIP_BYTES_MAX, Writes};
 
     const PAGE: usize = 4096;
 
@@ -533,6 +533,9 @@ mod tests {
                 let bytes = [0, 30, 300, 1500, 2500, 4000, 9000, 40_000][random(&mut state) % 8];
                 writes.put(Table::ALL[random(&mut state) % 4], key(n), vec![7; bytes + random(&mut state) % 40]);
             }
+            if random(&mut state).is_multiple_of(2) {
+                writes.set_tip(vec![8; random(&mut state) % (TIP_BYTES_MAX + 1)]);
+            }
             store.commit(&writes).unwrap();
             match random(&mut state) % 30 {
                 0 => reader = Some(store.snapshot().unwrap()),
@@ -550,6 +553,8 @@ mod tests {
         store.compact_to(copy.path()).unwrap();
         let (whole, compact) = (check_file(folder.path()), check_file(copy.path()));
         assert_eq!((whole.entries, 0), (compact.entries, compact.free));
+        let tip = store.tip().unwrap();
+        assert!(tip.is_some() && tip == LmdbStore::open(copy.path(), &roomy()).unwrap().tip().unwrap());
     }
 
     #[test]
@@ -567,6 +572,7 @@ mod tests {
             writes.put(Table::Objects, vec![n; 40], vec![n; [20, 200, 5000][usize::from(n % 3)]]);
         }
         writes.put(Table::Log, b"large".to_vec(), vec![1; 1_200_000]);
+        writes.set_tip(vec![9; 309]);
         store.commit(&writes).unwrap();
         let mut writes = Writes::new();
         writes.delete(Table::Log, b"large".to_vec());
@@ -624,6 +630,28 @@ mod tests {
         assert_eq!(quiet, []);
     }
 
+    /// Besides the tip nothing is among the records of the tables: no value of another name, no tip that is a record, in a run or too long.
+    #[test]
+    fn nothing_but_the_tip_is_among_the_records_of_the_tables() {
+        let whole = sample();
+        let source = |bytes: &[u8]| check_all(&MapSource { map: bytes, page_bytes: PAGE }).map(drop);
+        let found: Vec<usize> = (0..whole.len() - 6).filter(|at| whole[*at..].starts_with(b"\x04\0.tip\x09")).collect();
+        let root = Snapshot::read(&MapSource { map: &whole, page_bytes: PAGE }).unwrap().tables.root;
+        let node = found.into_iter().find(|at| (at / PAGE) as u64 == root).unwrap() - 6;
+        let record = whole[node..][..8].to_vec();
+        for (at, damaged) in [(node + 8, &b".tiq"[..]), (node + 4, &[1, 0]), (node + 4, &[2, 0]), (node, &[0xd1, 0x07])]
+        {
+            let mut bytes = whole.clone();
+            bytes[at..at + damaged.len()].copy_from_slice(damaged);
+            assert!(
+                source(&bytes)
+                    .is_err_and(|cause| matches!(cause, Cause::Damage(Flaw::Page { page, .. }) if page == root))
+            );
+        }
+        assert_eq!(record, [0x35, 1, 0, 0, 0, 0, 4, 0]);
+        assert!(source(&whole).is_ok());
+    }
+
     /// No bytes make a check panic or run on.
     #[test]
     fn garbage_is_refused() {
@@ -651,9 +679,9 @@ mod tests {
             let _ = (check_all(&source), check_opening(&source));
             let mut writes = Writes::new();
             (0..60).for_each(|n| writes.put(Table::Objects, vec![n; 40], vec![]));
-            let _ = check_commit(&source, &mut Known::default(), &writes.settled().unwrap());
+            let _ = check_commit(&source, &mut Known::default(), &writes.settled().unwrap().changes);
             writes.delete(Table::Objects, vec![1]);
-            let _ = check_commit(&source, &mut Known::default(), &writes.settled().unwrap());
+            let _ = check_commit(&source, &mut Known::default(), &writes.settled().unwrap().changes);
         }
     }
 }
