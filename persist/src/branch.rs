@@ -8,7 +8,7 @@
 //! epoch       [first_seq, record]      the record of ../seed/record.rs that opened it
 //! ```
 //!
-//! Stored under its name as `[branch, id of the encoding of branch]`, so that a damaged record is noticed before it is believed.
+//! Stored as the tip ([`crate::store`]), in format 1 under its name, as `[branch, id of the encoding of branch]`, so that a damaged record is noticed before it is believed.
 //! `end` is the seq after the last record; `batch` is empty only before the first commit.
 
 use seed::cbor::{CborError, Fault, Reader, Writer};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! MACHINE/        mode 0700, every file 0600
-//!     abide       one line, "abide machine 1\n": this is a machine, and its format version
+//!     abide       one line, "abide machine 2\n": this is a machine, and the newest format version that anything in it may have
 //!     data.mdb    the store                      (crate::store::lmdb)
 //!     lock.mdb    LMDB's table of readers; worthless while nobody has the store open
 //!     head        what was last acknowledged     (crate::head)
@@ -13,6 +13,8 @@
 //!   holds its lock from before anything is in it until after the rename, so that leftovers of a killed maker are recognised (they
 //!   are unlocked) and removed by the next one ([`Scratch`]).
 //! * The lock belongs to an open file description: it is gone when its holder is, however it died, and no child inherits it.
+//! * A folder of an older version is raised to the present one before anything of that is written into it, by replacing its `abide` file whole: versions of
+//!   abide that know nothing of it refuse the folder, and never take what they find for damage.
 //! * Nothing here reads or writes `lock.mdb`: closing a descriptor of it would drop LMDB's own locks.
 
 mod replace;
@@ -34,7 +36,9 @@ pub const FORMAT_FILE: &str = "abide";
 pub const LOCK_FILE: &str = "lock";
 
 const FORMAT_WORDS: &str = "abide machine ";
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
+/// Where a new [`FORMAT_FILE`] is written before it takes the place of the old one.
+const NEW_FORMAT_FILE: &str = "abide.new";
 
 /// What was attempted with a machine folder and failed.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +90,15 @@ pub enum FolderError {
         #[source]
         source: io::Error,
     },
+    /// A folder of an older version could not be made one of the present version.
+    #[error("cannot raise machine {} to format version {FORMAT_VERSION}", path.display())]
+    Raise {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A new folder could not take a machine's place.
     #[error("cannot put the new machine in the place of {}", path.display())]
     Replace {
@@ -121,6 +134,7 @@ impl FolderError {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    version: u32,
     identity: Identity,
 }
 
@@ -150,9 +164,9 @@ impl Folder {
             .filter(|number| !number.starts_with(['+', '0']))
             .and_then(|number| number.parse().ok());
         match version {
-            Some(FORMAT_VERSION) => {
+            Some(version @ ..=FORMAT_VERSION) => {
                 let identity = Identity { host: host_id(), device: metadata.dev(), inode: metadata.ino() };
-                Ok(Folder { path: path.to_owned(), identity })
+                Ok(Folder { path: path.to_owned(), version, identity })
             }
             Some(found) => Err(FolderError::TooNew { path: path.to_owned(), found }),
             None => Err(FolderError::Damaged { path: format_path }),
@@ -201,6 +215,20 @@ impl LockedFolder {
         &self.folder.path
     }
 
+    /// Raises the folder to the present version, durably; where it has that version already nothing is done.
+    ///
+    /// # Errors
+    /// [`FolderError::Raise`]; the folder has the old version or the present one then, and both are right.
+    pub fn raise_version(&mut self) -> Result<(), FolderError> {
+        if self.folder.version == FORMAT_VERSION {
+            return Ok(());
+        }
+        replace_format_file(&self.folder.path)
+            .map_err(|source| FolderError::Raise { path: self.folder.path.clone(), source })?;
+        self.folder.version = FORMAT_VERSION;
+        Ok(())
+    }
+
     /// Gives the lock back.
     #[must_use]
     pub fn unlock(self) -> Folder {
@@ -237,8 +265,7 @@ impl NewFolder {
             _ => PathBuf::from("."),
         };
         let scratch = Scratch::begin(&parent, nonce).map_err(failed)?;
-        write_new(&scratch.path().join(FORMAT_FILE), format!("{FORMAT_WORDS}{FORMAT_VERSION}\n").as_bytes())
-            .map_err(failed)?;
+        write_new(&scratch.path().join(FORMAT_FILE), format_words().as_bytes()).map_err(failed)?;
         Ok(NewFolder { place: place.to_owned(), parent, scratch })
     }
 
@@ -284,6 +311,23 @@ impl NewFolder {
         let (from, to) = (self.path(), self.place.as_path());
         move_to(from, to)
     }
+}
+
+fn format_words() -> String {
+    format!("{FORMAT_WORDS}{FORMAT_VERSION}\n")
+}
+
+/// The old file or the new one is there, whole, at every moment.
+fn replace_format_file(folder: &Path) -> io::Result<()> {
+    let new = folder.join(NEW_FORMAT_FILE);
+    // What a killed process has left is nobody's: the caller has the lock.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => write_new(&new, format_words().as_bytes())?,
+    }
+    File::open(&new)?.sync_all()?;
+    std::fs::rename(&new, folder.join(FORMAT_FILE))?;
+    sync_folder(folder)
 }
 
 /// Gives a folder another name, which nothing has.
@@ -528,7 +572,7 @@ mod tests {
         let locked = make(&place).unwrap();
         assert_eq!(names(parent.path()), ["m"]);
         assert_eq!(names(&place), ["abide", "head", "lock"]);
-        assert_eq!(std::fs::read(place.join("abide")).unwrap(), b"abide machine 1\n");
+        assert_eq!(std::fs::read(place.join("abide")).unwrap(), b"abide machine 2\n");
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&place), 0o700);
         for name in names(&place) {
@@ -611,10 +655,18 @@ mod tests {
             Folder::open(&place).map(drop).map_err(|error| error.to_string().replace(place.to_str().unwrap(), "M"))
         };
         assert_eq!(open(b"abide machine 1\n"), Ok(()));
-        let newer = "machine M has format version 2, this version reads up to 1";
-        assert_eq!(open(b"abide machine 2\n"), Err(newer.to_owned()));
-        for damaged in [&b""[..], b"abide machine 1", b"abide machine 01\n", b"abide machine +1\n", b"\xff", &[0; 9000]]
-        {
+        assert_eq!(open(b"abide machine 2\n"), Ok(()));
+        let newer = "machine M has format version 3, this version reads up to 2";
+        assert_eq!(open(b"abide machine 3\n"), Err(newer.to_owned()));
+        for damaged in [
+            &b""[..],
+            b"abide machine 1",
+            b"abide machine 0\n",
+            b"abide machine 01\n",
+            b"abide machine +1\n",
+            b"\xff",
+            &[0; 9000],
+        ] {
             assert_eq!(open(damaged), Err("M/abide is damaged".to_owned()));
         }
         std::fs::remove_file(place.join("abide")).unwrap();
@@ -624,6 +676,30 @@ mod tests {
         assert_eq!(text(&place.join("lock")), "P/m/lock is not a machine");
         assert_eq!(text(&place.join("lock/below")), "P/m/lock/below is not a machine");
         assert_eq!(text(&parent.path().join("none")), "there is no machine P/none");
+    }
+
+    #[test]
+    fn a_folder_of_an_older_version_is_raised_once_whatever_a_killed_process_has_left() {
+        let parent = tempfile::tempdir().unwrap();
+        let place = parent.path().join("m");
+        drop(make(&place).unwrap());
+        let raise = || Folder::open(&place).unwrap().lock().unwrap().raise_version();
+        let format = || std::fs::read(place.join("abide")).unwrap();
+        for left in [None, Some(&b""[..]), Some(b"abide mach"), Some(b"abide machine 2\n")] {
+            std::fs::write(place.join("abide"), b"abide machine 1\n").unwrap();
+            left.iter().for_each(|left| std::fs::write(place.join("abide.new"), left).unwrap());
+            assert_eq!(Folder::open(&place).unwrap().path(), place);
+            raise().unwrap();
+            assert_eq!(format(), b"abide machine 2\n");
+            assert_eq!(names(&place), ["abide", "head", "lock"]);
+            assert_eq!(std::fs::metadata(place.join("abide")).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        std::fs::create_dir(place.join("abide.new")).unwrap();
+        raise().unwrap();
+        std::fs::write(place.join("abide"), b"abide machine 1\n").unwrap();
+        let error = raise().unwrap_err();
+        assert!(matches!(&error, FolderError::Raise { .. }) && !error.is_damage());
+        assert_eq!(format(), b"abide machine 1\n");
     }
 
     #[test]

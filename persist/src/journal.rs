@@ -3,9 +3,12 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | meta | `format` | [`FORMAT`] as CBOR |
-//! | branches | name | [`crate::branch`] |
+//! | branches | name | nothing: the branch runs, its record ([`crate::branch`]) is the tip |
 //! | log | branch number (4, big-endian), first seq (8, big-endian) | frame of a batch |
 //! | objects | id | frame of an object |
+//!
+//! In format 1 the record was the value in `branches`, and there was no tip. Such a store is read as it is; the first commit to it also makes it one of the
+//! present format, as the first commit to a new one does.
 //!
 //! A batch proves the one before it by its id, and the branch record proves the last. Appending names the branch's last batch and fails
 //! as a conflict if another one has come between.
@@ -20,12 +23,15 @@ use seed::{Domain, Id, LoadError, Seq};
 use thiserror::Error;
 
 use crate::branch::{Branch, MAIN, NotNext};
+use crate::folder::FolderError;
 use crate::objects::{FrameError, Framer, Shelf, unframe};
 use crate::planted::{Bug, is_planted};
 use crate::store::{CommitError, Reader, Store, StoreError, Table, Writes};
 
-/// The version of everything stored in a machine's folder.
-pub const FORMAT: u64 = 1;
+/// The format that a store has after a commit.
+pub const FORMAT: u64 = 2;
+/// The format whose records of branches are in their table.
+const FORMAT_WITHOUT_TIP: u64 = 1;
 const FORMAT_KEY: &[u8] = b"format";
 
 /// One branch of a store, positioned at its end.
@@ -33,6 +39,8 @@ pub struct Journal {
     store: Arc<dyn Store>,
     framer: Framer,
     name: String,
+    /// What the store has; nothing before the first commit.
+    format: Option<u64>,
     branch: Option<Branch>,
 }
 
@@ -52,7 +60,7 @@ pub enum JournalError {
     #[error("reading the store failed")]
     Store(#[from] StoreError),
     /// It has another format.
-    #[error("the store has format {found}; this version reads format {FORMAT}")]
+    #[error("the store has format {found}; this version reads formats up to {FORMAT}")]
     Format {
         /// Its format.
         found: u64,
@@ -61,6 +69,12 @@ pub enum JournalError {
     #[error("the store has no branch {name}")]
     NoBranch {
         /// The name asked for.
+        name: String,
+    },
+    /// The record of a branch is neither in its table nor the tip, or both are there.
+    #[error("the record of branch {name} is not where it should be")]
+    Record {
+        /// Its name.
         name: String,
     },
     /// The record of a branch is damaged.
@@ -145,6 +159,9 @@ pub enum AppendError {
         /// Why.
         source: NotNext,
     },
+    /// The folder could not be made one of the present version, which comes before the first commit to a store of an older format; nothing was committed.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The store failed; whether the batch is durable is in the source.
     #[error("committing the batch at seq {seq} failed")]
     Commit {
@@ -161,6 +178,7 @@ impl AppendError {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Conflict { .. } => false,
+            Self::Folder(error) => error.is_damage(),
             Self::Commit { source, .. } => source.store_error().is_damage(),
         }
     }
@@ -173,11 +191,8 @@ impl Journal {
     /// If the store has another format or the branch record is damaged.
     pub fn open(store: Arc<dyn Store>) -> Result<Self, JournalError> {
         let framer = Framer::new().map_err(JournalError::Compression)?;
-        let branch = match read_format(store.as_ref())? {
-            None => None,
-            Some(()) => Some(read_branch(store.as_ref(), MAIN)?),
-        };
-        Ok(Self { store, framer, name: MAIN.to_owned(), branch })
+        let (format, branch) = read_branch(store.as_ref(), MAIN)?.unzip();
+        Ok(Self { store, framer, name: MAIN.to_owned(), format, branch })
     }
 
     /// Where the branch stands; nothing before the first commit.
@@ -207,19 +222,20 @@ impl Journal {
         let next = Branch::after(self.branch.as_ref(), batch, batch.id(), commit.checkpoint.is_some())
             .map_err(|source| AppendError::Conflict { name: self.name.clone(), seq: batch.first, source })?;
         let mut writes = Writes::new();
-        if self.branch.is_none() {
-            writes.put(Table::Meta, FORMAT_KEY.to_vec(), format_value());
+        if self.format != Some(FORMAT) {
+            self.put_format(&mut writes);
         }
         for ((domain, id), bytes) in commit.checkpoint.iter().flatten() {
             self.framer.put(&mut writes, *domain, id, bytes);
         }
         writes.put(Table::Log, log_key(next.number, batch.first), self.framer.frame(Domain::Object, batch.encoding()));
-        writes.put(Table::Branches, self.name.clone().into_bytes(), next.encode());
+        writes.set_tip(next.encode());
         match self.store.commit(&writes) {
             Ok(()) => {}
             Err(CommitError::Unknown { .. }) if is_planted(Bug::UnknownTakenAsDone) => {}
             Err(source) => return Err(AppendError::Commit { seq: batch.first, source }),
         }
+        self.format = Some(FORMAT);
         Ok(self.branch.insert(next))
     }
 
@@ -240,9 +256,17 @@ impl Journal {
     /// Adds what makes a store of adopted batches a machine's.
     pub(crate) fn settle(&self, writes: &mut Writes) {
         if let Some(branch) = &self.branch {
-            writes.put(Table::Meta, FORMAT_KEY.to_vec(), format_value());
-            writes.put(Table::Branches, self.name.clone().into_bytes(), branch.encode());
+            self.put_format(writes);
+            writes.set_tip(branch.encode());
         }
+    }
+
+    /// Adds what makes a store, new or of an older format, one of the present format whose tip is this branch's.
+    fn put_format(&self, writes: &mut Writes) {
+        let mut format = cbor::Writer::new();
+        format.uint(FORMAT);
+        writes.put(Table::Meta, FORMAT_KEY.to_vec(), format.finish());
+        writes.put(Table::Branches, self.name.clone().into_bytes(), Vec::new());
     }
 
     /// The batches after the last checkpoint, proven: what has to be executed again to get to the branch's root.
@@ -389,35 +413,32 @@ fn first_of(reader: &(impl Reader + ?Sized), branch: &Branch, seq: Seq) -> Resul
     }
 }
 
-/// Checks the store's format; nothing if it has none yet.
+/// Reads the format of a store and the record of a branch; nothing if the store has no format yet. `reader` is at one state, or nobody commits meanwhile.
 ///
 /// # Errors
-/// If it is another one, or the store fails.
-pub fn read_format(reader: &(impl Reader + ?Sized)) -> Result<Option<()>, JournalError> {
+/// If the store has another format or no such branch, if the record is damaged or not where the format has it, or if the store fails.
+pub fn read_branch(reader: &(impl Reader + ?Sized), name: &str) -> Result<Option<(u64, Branch)>, JournalError> {
+    let Some(format) = read_format(reader)? else { return Ok(None) };
+    let listed = reader.get(Table::Branches, name.as_bytes())?;
+    let listed = listed.ok_or_else(|| JournalError::NoBranch { name: name.to_owned() })?;
+    let record = match (format, reader.tip()?, listed.is_empty()) {
+        (FORMAT_WITHOUT_TIP, None, false) => listed,
+        (FORMAT, Some(tip), true) => tip,
+        _ => return Err(JournalError::Record { name: name.to_owned() }),
+    };
+    let branch = Branch::decode(&record);
+    branch.map(|branch| Some((format, branch))).map_err(|source| JournalError::Branch { name: name.to_owned(), source })
+}
+
+/// The format of a store; nothing if it has none yet.
+fn read_format(reader: &(impl Reader + ?Sized)) -> Result<Option<u64>, JournalError> {
     let Some(bytes) = reader.get(Table::Meta, FORMAT_KEY)? else { return Ok(None) };
     let mut decoder = cbor::Reader::new(&bytes);
-    match decoder.uint() {
-        Ok(FORMAT) => Ok(Some(())),
+    match decoder.uint().and_then(|format| decoder.end().map(|()| format)) {
+        Ok(format @ FORMAT_WITHOUT_TIP..=FORMAT) => Ok(Some(format)),
         Ok(found) => Err(JournalError::Format { found }),
         Err(source) => Err(JournalError::Branch { name: "(format)".to_owned(), source }),
     }
-}
-
-/// Reads the record of a branch.
-///
-/// # Errors
-/// If there is none, or it is damaged.
-pub fn read_branch(reader: &(impl Reader + ?Sized), name: &str) -> Result<Branch, JournalError> {
-    let bytes = reader
-        .get(Table::Branches, name.as_bytes())?
-        .ok_or_else(|| JournalError::NoBranch { name: name.to_owned() })?;
-    Branch::decode(&bytes).map_err(|source| JournalError::Branch { name: name.to_owned(), source })
-}
-
-fn format_value() -> Vec<u8> {
-    let mut format = cbor::Writer::new();
-    format.uint(FORMAT);
-    format.finish()
 }
 
 fn log_key(branch: u32, first: Seq) -> Vec<u8> {

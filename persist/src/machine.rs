@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::branch::{Branch, MAIN};
 use crate::folder::{Folder, FolderError, Identity, LockError, LockedFolder, NewFolder};
 use crate::head::{self, Head, HeadError, HeadFile};
-use crate::journal::{AppendError, Commit, Journal, JournalError, read_branch, read_format};
+use crate::journal::{AppendError, Commit, Journal, JournalError, read_branch};
 use crate::objects::{Framer, Shelf};
 use crate::store::lmdb::{LmdbStore, Options};
 use crate::store::{CommitError, Store, StoreError, Writes};
@@ -252,11 +252,13 @@ impl Machine {
         Ok(self.journal.since_checkpoint()?)
     }
 
-    /// Makes a batch durable, then notes it in the head file.
+    /// Makes a batch durable, then notes it in the head file. A machine of an older format becomes one of the present format with the first: until then an
+    /// older version of abide can still finish what it began.
     ///
     /// # Errors
-    /// If the store fails. Then nothing more can be appended until the machine is opened again.
+    /// If the folder or the store fails. After a failed commit nothing more can be appended until the machine is opened again.
     pub fn append(&mut self, commit: &Commit) -> Result<&Branch, AppendError> {
+        self.folder.raise_version()?;
         let branch = self.journal.append(commit)?;
         // Unsynced and for detection only: a head that cannot be written makes the next opening less strict, not wrong.
         if let Err(error) = self.head.write(&head_of(branch)) {
@@ -283,10 +285,7 @@ impl Reading {
         // In this order: a writer notes a commit in the head after it is in the store.
         let head = head::read(path)?;
         let store = Arc::new(LmdbStore::open_read_only(path, &Options::default())?);
-        if read_format(store.as_ref())?.is_none() {
-            return Err(MachineError::Empty { path: path.to_owned() });
-        }
-        let branch = read_branch(store.as_ref(), MAIN)?;
+        let branch = main_of(&store, path)?;
         compare(path, &branch, &head)?;
         Ok(Self { store, branch, folder })
     }
@@ -308,7 +307,7 @@ impl Reading {
     /// # Errors
     /// If the store fails or is damaged.
     pub fn refresh(&mut self) -> Result<&Branch, MachineError> {
-        self.branch = read_branch(self.store.as_ref(), MAIN)?;
+        self.branch = main_of(&self.store, self.folder.path())?;
         Ok(&self.branch)
     }
 
@@ -333,12 +332,19 @@ impl Reading {
         let folder = NewFolder::begin(place, nonce)?;
         self.store.copy_to(folder.path())?;
         let copied = LmdbStore::open_read_only(folder.path(), &Options::default())?;
-        let branch = read_branch(&copied, MAIN)?;
+        let branch = main_of(&copied, folder.path())?;
         drop(copied);
         HeadFile::create(folder.path(), &head_of(&branch))?;
         folder.publish()?;
         Ok(branch)
     }
+}
+
+/// Where a machine's branch stands. Its store may be written meanwhile, so that all of it is read from one state.
+fn main_of(store: &LmdbStore, path: &Path) -> Result<Branch, MachineError> {
+    let (_, branch) =
+        read_branch(store.snapshot()?.as_ref(), MAIN)?.ok_or_else(|| MachineError::Empty { path: path.to_owned() })?;
+    Ok(branch)
 }
 
 fn head_of(branch: &Branch) -> Head {

@@ -19,7 +19,7 @@ use seed::object::{Link, encode_blob};
 use seed::record::Batch;
 use seed::{Domain, Id, LoadError, Objects};
 
-use crate::branch::{Branch, MAIN};
+use crate::branch::Branch;
 use crate::head::{self, Head};
 use crate::objects::{self, Shelf, domain_of, unframe};
 use crate::store::lmdb::DATA_FILE;
@@ -175,7 +175,7 @@ impl Salvage {
         self.unreadable += nodes.scan(&mut |read| progress(read, total), &mut |look, at, key| match look {
             Look::Object => objects.push((start_of(key), Place::new(number, at))),
             Look::Batch => log.push(at),
-            Look::Branch => branches.push(at),
+            Look::Branch => branches.push((at, key.len())),
             Look::Run => runs.push(Place::new(number, at)),
         });
         self.objects.sort_unstable();
@@ -189,9 +189,9 @@ impl Salvage {
             self.batches.extend(proven.map(|proven| BatchAt::of(&proven, Place::new(number, at), Form::Node)));
         }
         // The first machine says where it stood.
-        for at in branches.into_iter().filter(|_| number == 0) {
+        for (at, key_bytes) in branches.into_iter().filter(|_| number == 0) {
             let known = &mut self.branches;
-            nodes.value(at, MAIN.len(), &mut |_, bytes| {
+            nodes.value(at, key_bytes, &mut |_, bytes| {
                 let branch = Branch::decode(bytes);
                 known.extend(branch.iter().filter(|branch| !known.contains(branch)).cloned().collect::<Vec<_>>());
                 branch.is_ok()

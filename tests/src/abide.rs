@@ -299,6 +299,12 @@ pub fn verify(machine: &Path) -> u64 {
     verified["replayed"].as_u64().expect("a number of records")
 }
 
+/// Machine folders and seeds as versions left them that wrote this format.
+#[must_use]
+pub fn fixtures(format: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(format.to_string())
+}
+
 /// Copies a folder as `cp -r` would.
 ///
 /// # Panics

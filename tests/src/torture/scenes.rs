@@ -15,7 +15,8 @@ use tempfile::TempDir;
 
 use super::Harm;
 use crate::abide::{
-    Answer, Life, PATIENCE, Ran, abide, boot, copy_folder, example, fast_counter, finish, place_in_memory,
+    Answer, Life, PATIENCE, Ran, abide, boot, copy_folder, example, fast_counter, finish, fixtures, place_in_memory,
+    status,
 };
 
 /// One command of a life.
@@ -25,6 +26,8 @@ pub(super) enum Scene {
     Boot,
     /// One message to a machine that nobody runs.
     Send,
+    /// One message to a machine of the first format that nobody runs, which so becomes one of the present format.
+    Raise,
     /// A running machine: several messages, aborts and slices among them, and a clean stop.
     Start,
     /// A running counter that shows how far it has got.
@@ -82,6 +85,10 @@ impl Stage {
         let mut store = fs::read(damaged.join("data.mdb")).expect("a file can be read");
         store[..4096].fill(0);
         fs::write(damaged.join("data.mdb"), store).expect("a file can be written");
+        // Looked at once, as every machine has been that anybody uses: LMDB's table of readers is there.
+        let older = place.path().join("older");
+        copy_folder(&fixtures(1).join("notes"), &older);
+        let _ = status(&older);
         let counter = place.path().join("counter");
         boot(&counter, &fast_counter(place.path()), &[]);
         let mut life = Life::start(&counter);
@@ -96,6 +103,7 @@ impl Stage {
             Scene::Boot => {}
             Scene::Count => copy_folder(&self.place.path().join("counter"), &place.join("m")),
             Scene::Repair => copy_folder(&self.place.path().join("damaged"), &place.join("m")),
+            Scene::Raise => copy_folder(&self.place.path().join("older"), &place.join("m")),
             _ => copy_folder(&self.place.path().join("kept"), &place.join("m")),
         }
     }
@@ -118,6 +126,10 @@ impl Stage {
             Scene::Count => told.watch(command)?,
             Scene::Client => told.send_to_running(command, &machine)?,
             Scene::Send => told.send(command)?,
+            Scene::Raise => {
+                told.notes = Notes::from(IN_FIXTURE.map(|(name, text)| (name.to_owned(), text.to_owned())));
+                told.send(command)?
+            }
             Scene::Boot => {
                 told.notes.clear();
                 finish(&mut { command })
@@ -130,9 +142,10 @@ impl Stage {
 
 impl Scene {
     /// All of them.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Boot,
         Self::Send,
+        Self::Raise,
         Self::Start,
         Self::Count,
         Self::Client,
@@ -151,7 +164,9 @@ impl Scene {
         };
         match self {
             Self::Boot => args("boot", &[at("m"), example("notes/notes.wasm").into_os_string()]),
-            Self::Send | Self::Client => args("send", &[at("m"), format!("put {}", SENT.join(" ")).into()]),
+            Self::Send | Self::Raise | Self::Client => {
+                args("send", &[at("m"), format!("put {}", SENT.join(" ")).into()])
+            }
             Self::Start | Self::Count => args("start", &[at("m")]),
             Self::Copy => args("copy", &[at("m"), at("copy")]),
             Self::Save => args("save", &[at("m.seed"), at("m")]),
@@ -166,13 +181,20 @@ impl Scene {
     pub(super) fn files(self, place: &Path) -> Vec<PathBuf> {
         match self {
             Self::Boot | Self::Copy | Self::Save => Vec::new(),
-            _ => ["", "abide", "data.mdb", "head", "lock"].iter().map(|file| place.join("m").join(file)).collect(),
+            // The last is made by a raise alone.
+            _ => ["", "abide", "data.mdb", "head", "lock", "abide.new"][..if self == Self::Raise { 6 } else { 5 }]
+                .iter()
+                .map(|file| place.join("m").join(file))
+                .collect(),
         }
     }
 }
 
 /// The note that the senders send.
 const SENT: [&str; 2] = ["sent", "by send"];
+
+/// What the notes of the first format's fixture hold.
+const IN_FIXTURE: [(&str, &str); 3] = [("stopped", "cleanly before"), ("a", "one"), ("c", "three")];
 
 /// What the outside has been told, and what it may yet be told.
 pub(super) struct Told {

@@ -57,9 +57,10 @@ const OTHER: [&str; 12] = [
 ];
 const SAMPLE: u64 = 6;
 
-const SCENES: [Scene; 9] = [
+const SCENES: [Scene; 10] = [
     Scene::Boot,
     Scene::Send,
+    Scene::Raise,
     Scene::Start,
     Scene::Count,
     Scene::Client,

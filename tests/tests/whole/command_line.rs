@@ -35,7 +35,7 @@ fn specimens() -> Specimens {
         copy_folder(&at("n"), &at(name));
     }
     fs::write(at("damaged").join("abide"), "abide machin").unwrap();
-    fs::write(at("newer").join("abide"), "abide machine 2\n").unwrap();
+    fs::write(at("newer").join("abide"), "abide machine 3\n").unwrap();
     fs::remove_file(at("headless").join("head")).unwrap();
     fs::File::options().write(true).open(at("cut").join("data.mdb")).unwrap().set_len(20_000).unwrap();
     assert_eq!(send(&at("older"), "put milk three"), "ok");
@@ -116,7 +116,7 @@ fn errors_say_what_was_attempted_why_it_failed_and_what_to_type_next() {
             1,
             "error: text.txt is neither a seed, nor a text of the language, nor a WebAssembly module\n  hint: a seed is a .seed file, a PLAN seed, .abide text, a .wasm module or .wat text\n",
         ),
-        (&["start", "newer"], 1, "error: machine newer has format version 2, this version reads up to 1\n"),
+        (&["start", "newer"], 1, "error: machine newer has format version 3, this version reads up to 2\n"),
         (&["start", "damaged"], 3, &format!("error: damaged/abide is damaged\n{}", damage("damaged"))),
         (
             &["verify", "headless"],

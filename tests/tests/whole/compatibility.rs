@@ -5,16 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
-use tests::abide::{Life, boot, copy_folder, example, fast_counter, place_in_memory, run, send, status, verify};
+use tests::abide::{
+    Life, boot, copy_folder, example, fast_counter, fixtures, place_in_memory, run, send, status, verify,
+};
 
 /// The format that is written today.
-const PRESENT: u32 = 1;
+const PRESENT: u32 = 2;
 /// What a folder of a machine holds that has to be kept.
 const KEPT: [&str; 3] = ["abide", "data.mdb", "head"];
-
-fn fixtures(format: u32) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(format.to_string())
-}
 
 /// Makes the fixtures of the present format, with every kind of record that there is.
 fn bless() {
@@ -53,6 +51,11 @@ fn bless() {
     fs::write(to.join("told.json"), serde_json::to_string_pretty(&told).unwrap() + "\n").unwrap();
 }
 
+/// What has to be kept of a machine, byte for byte.
+fn kept(machine: &Path) -> Vec<Vec<u8>> {
+    KEPT.iter().map(|file| fs::read(machine.join(file)).unwrap()).collect()
+}
+
 /// A copy of a fixture that a machine can be started from, and what was true of it when it was made.
 fn revive(format: u32, name: &str, place: &Path) -> (PathBuf, Json) {
     let machine = place.join(name);
@@ -69,9 +72,25 @@ fn machines_of_every_format_open_replay_and_go_on() {
     for format in 1..=PRESENT {
         let place = place_in_memory();
         let (notes, told) = revive(format, "notes", place.path());
+        let before = kept(&notes);
         assert_eq!((&status(&notes)["end"], &status(&notes)["root"]), (&told["end"], &told["root"]), "format {format}");
         let records = verify(&notes);
         assert_eq!(Some(records), told["end"].as_u64(), "format {format}");
+        let copy = place.path().join("copy");
+        for args in [
+            &["log".as_ref(), notes.as_os_str()][..],
+            &["show".as_ref(), notes.as_os_str()],
+            &["query".as_ref(), notes.as_os_str(), "get a".as_ref()],
+            &["copy".as_ref(), notes.as_os_str(), copy.as_os_str()],
+        ] {
+            let _ = run(args).ok();
+        }
+        assert!(kept(&notes) == before, "who only reads a machine of format {format} leaves it as it is");
+        for notes in [&notes, &copy] {
+            assert_eq!(send(notes, "get a"), "one", "format {format}");
+            assert_eq!(fs::read_to_string(notes.join("abide")).unwrap(), format!("abide machine {PRESENT}\n"));
+            assert_eq!(fs::read_dir(notes).unwrap().count(), 5, "abide, data.mdb, head, lock, lock.mdb");
+        }
         for (note, text) in [("stopped", "cleanly before"), ("a", "one"), ("c", "three")] {
             assert_eq!(send(&notes, &format!("get {note}")), text, "format {format}");
         }
@@ -110,12 +129,11 @@ fn a_newer_format_is_refused_and_left_alone() {
     let place = place_in_memory();
     let (machine, _) = revive(PRESENT, "notes", place.path());
     fs::write(machine.join("abide"), format!("abide machine {}\n", PRESENT + 1)).unwrap();
-    let before: Vec<Vec<u8>> = KEPT.iter().map(|file| fs::read(machine.join(file)).unwrap()).collect();
+    let before = kept(&machine);
     for command in ["start", "status", "log", "verify"] {
         let ran = run([command.as_ref(), machine.as_os_str()]);
         assert_ne!(ran.status.code(), Some(0), "{ran:?}");
-        assert!(ran.err.contains("has format version 2, this version reads up to 1"), "{ran:?}");
+        assert!(ran.err.contains("has format version 3, this version reads up to 2"), "{ran:?}");
     }
-    let after: Vec<Vec<u8>> = KEPT.iter().map(|file| fs::read(machine.join(file)).unwrap()).collect();
-    assert!(before == after);
+    assert!(kept(&machine) == before);
 }

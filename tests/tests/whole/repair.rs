@@ -436,9 +436,9 @@ fn what_is_running_or_whole_or_nothing_is_left_alone() {
     let err = repair(&empty, &[]).fails(1);
     assert!(err.contains("is not a machine"), "{err}");
     assert_eq!(fs::read_dir(&empty).unwrap().count(), 0, "not even a lock is left there");
-    fs::write(machine.join("abide"), "abide machine 2\n").unwrap();
+    fs::write(machine.join("abide"), "abide machine 3\n").unwrap();
     let err = repair(&machine, &[]).fails(1);
-    assert!(err.contains("has format version 2"), "{err}");
+    assert!(err.contains("has format version 3"), "{err}");
 }
 
 #[test]

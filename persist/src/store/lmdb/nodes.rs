@@ -1,8 +1,8 @@
 //! The nodes of a `data.mdb`, whatever has become of it: found by their look, without LMDB and without following anything.
 //!
 //! Every even offset of every block is looked at as the head of a node (see `pages`) whose key is one of ours: an id, a place in the log,
-//! the name of the branch. No page head, pointer or tree has to be sound for a node to be found, and what is left of earlier commits is
-//! found with what is live. So *nothing here is proven*: a node may be stale, half overwritten, or bytes that a machine's memory holds.
+//! the tip's, in a store of format 1 the name of the branch. No page head, pointer or tree has to be sound for a node to be found, and what is
+//! left of earlier commits is found with what is live. So *nothing here is proven*: a node may be stale, half overwritten, or bytes that a machine's memory holds.
 //! Who takes a value shows it to a proof of its own.
 //!
 //! What cannot be read at all (a bad sector) is passed over and counted.
@@ -14,7 +14,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::pages::{FLAG_RUN, HEAD_BYTES, KIND_LEAF, KIND_RUN, NODE_BYTES, u16_at, u32_at, u64_at};
+use super::pages::{FLAG_RUN, HEAD_BYTES, KIND_LEAF, KIND_RUN, NODE_BYTES, TIP_KEY, u16_at, u32_at, u64_at};
 use crate::branch::MAIN;
 
 /// Bytes read at a time: a multiple of the largest page, which no node crosses.
@@ -30,6 +30,8 @@ const ID_BYTES: usize = 34;
 const ID_START: [u8; 2] = [seed::id::BLAKE3, 32];
 /// A place in the log of branch 0, the only one that this version writes.
 const LOG_KEY_BYTES: usize = 12;
+/// The keys that the record of the branch may have: since format 2, and before. A store that was once of format 1 may have remains of both.
+const BRANCH_KEYS: [&[u8]; 2] = [TIP_KEY, MAIN.as_bytes()];
 
 /// What a node seems to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,17 +140,18 @@ impl Nodes {
                         found(Look::Batch, start + at as u64, key);
                     }
                 }
-                bytes if bytes == MAIN.len() && node[NODE_BYTES..].starts_with(MAIN.as_bytes()) => {
+                bytes => {
+                    let is_key = |key: &&[u8]| key.len() == bytes && node[NODE_BYTES..].starts_with(key);
+                    let Some(key) = BRANCH_KEYS.into_iter().find(is_key) else { continue };
                     let page = at - at % page_bytes;
                     let is_leaf = chunk.get(page..page + HEAD_BYTES).is_some_and(|head| {
                         u16_at(head, 10) == KIND_LEAF
                             && u64_at(head, 0).checked_mul(page_bytes as u64) == Some(start + page as u64)
                     });
                     if is_leaf {
-                        found(Look::Branch, start + at as u64, MAIN.as_bytes());
+                        found(Look::Branch, start + at as u64, key);
                     }
                 }
-                _ => {}
             }
         }
     }

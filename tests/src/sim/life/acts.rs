@@ -191,11 +191,18 @@ impl Life<'_> {
         let place = Path::new("rotten");
         self.disk.open().copy_to(place).map_err(|error| failed(&error))?;
         let Some(rotten) = self.disk.copy_in(place) else { return Ok(()) };
-        let table = Table::ALL[usize::try_from(random.below(Table::ALL.len() as u64)).unwrap_or(0)];
-        let Some(key) = rotten.flip_any_bit(table) else { return Ok(()) };
-        self.note(|| format!("a bit flips in {table:?} under {key:02x?}"));
         let store = rotten.open();
-        if let (Table::Objects, Some(id)) = (table, Id::from_bytes(&key)) {
+        let table = Table::ALL.get(usize::try_from(random.below(Table::ALL.len() as u64 + 1)).unwrap_or(0)).copied();
+        let flipped = match table {
+            Some(table) => rotten.flip_any_bit(table),
+            None => rotten.flip_any_tip_bit().then(Vec::new),
+        };
+        let Some(key) = flipped else { return Ok(()) };
+        self.note(|| match table {
+            Some(table) => format!("a bit flips in {table:?} under {key:02x?}"),
+            None => "a bit flips in the tip".to_owned(),
+        });
+        if let (Some(Table::Objects), Some(id)) = (table, Id::from_bytes(&key)) {
             for domain in [Domain::Page, Domain::Node, Domain::Object] {
                 let is_right = load(&store, domain, &id).map_or(true, |bytes| Id::of(domain, &bytes) == id);
                 ensure(is_right, PROMISE, || format!("{domain:?} {id} is other than its name says"))?;
