@@ -156,7 +156,7 @@ mod tests {
         for none in ["", "owner", "consoles", "clock:", "http", "http:here:80", "gopher:70"] {
             assert_eq!(resolved(none), None, "{none}");
         }
-        assert_eq!(forms(), "console, clock, random, http:PORT, http:ADDRESS:PORT");
+        assert!(forms().starts_with("console, clock, random, http:PORT, http:ADDRESS:PORT, tcp-listen:PORT, "));
         let path = |path| absolute(path, Path::new("/srv/notes"));
         assert_eq!(path("./site").as_deref(), Some("/srv/notes/site"));
         assert_eq!(path("site/").as_deref(), Some("/srv/notes/site"));

@@ -130,12 +130,7 @@ async fn closes(closing: &mut watch::Receiver<bool>) {
 }
 
 /// Accepts connections until the port closes, and waits for the last of them.
-async fn accept(
-    listener: TcpListener,
-    site: Arc<Site>,
-    places: Arc<Semaphore>,
-    mut closing: watch::Receiver<bool>,
-) {
+async fn accept(listener: TcpListener, site: Arc<Site>, places: Arc<Semaphore>, mut closing: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
