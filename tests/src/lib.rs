@@ -3,6 +3,7 @@
 //! The tests themselves are one binary, `tests/whole.rs`, a module for each area.
 
 pub mod abide;
+pub mod browser;
 pub mod lone;
 pub mod sim;
 pub mod torture;

@@ -5,6 +5,8 @@
 
 #[path = "whole/bad_seeds.rs"]
 mod bad_seeds;
+#[path = "whole/browsers.rs"]
+mod browsers;
 #[path = "whole/command_line.rs"]
 mod command_line;
 #[path = "whole/compatibility.rs"]
