@@ -303,8 +303,13 @@ pub(crate) fn image_text(image: &Image) -> String {
             let root = root.map_or_else(|| "none".to_owned(), |root| format!("{root:x}"));
             let _ = writeln!(text, "    {name:<9} {root}");
         }
+        let calls = match ledger.last_call.0 {
+            0 => String::new(),
+            last => format!(", last call {last}"),
+        };
         let again = if ledger.again { ", wants to go on" } else { "" };
-        let _ = writeln!(text, "    next reply {}, next effect {}{again}", ledger.next_reply, ledger.next_effect);
+        let _ =
+            writeln!(text, "    next reply {}, next effect {}{calls}{again}", ledger.next_reply, ledger.next_effect);
     }
     text
 }
@@ -349,6 +354,7 @@ fn process_json(process: &Process) -> Json {
         "requests": hex(ledger.requests), "replies": hex(ledger.replies), "effects": hex(ledger.effects),
         "outcomes": hex(ledger.outcomes), "next_reply": ledger.next_reply.0, "next_effect": ledger.next_effect.0,
         "first_outcome": ledger.first_outcome, "next_outcome": ledger.next_outcome, "again": ledger.again,
+        "last_call": ledger.last_call.0,
     })
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use seed::cbor::{self, CborError};
 use seed::object::Link;
-use seed::record::{Batch, Sealed};
+use seed::record::{Batch, Epoch, Record, Sealed};
 use seed::{Domain, Id, LoadError, Seq};
 use thiserror::Error;
 
@@ -326,6 +326,22 @@ pub fn each_batch(
         }
     })?;
     chain.finish(visit)
+}
+
+/// The epochs of a branch, in order. Reads all of its log.
+///
+/// # Errors
+/// If a batch is missing, damaged or out of the chain.
+pub fn epochs(reader: &(impl Reader + ?Sized), branch: &Branch) -> Result<Vec<Epoch>, JournalError> {
+    let mut epochs = Vec::new();
+    each_batch(reader, branch, Start::At(Seq(0)), &mut |batch, _| {
+        epochs.extend(batch.records.into_iter().filter_map(|record| match record {
+            Record::Epoch(epoch) => Some(epoch),
+            _ => None,
+        }));
+        ControlFlow::Continue(())
+    })?;
+    Ok(epochs)
 }
 
 /// Holds each batch back until its successor has named it.

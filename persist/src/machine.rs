@@ -244,6 +244,12 @@ impl Machine {
         self.journal.objects()
     }
 
+    /// Its store, for reading beside what is appended.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(self.journal.store())
+    }
+
     /// The batches after the last checkpoint, proven.
     ///
     /// # Errors

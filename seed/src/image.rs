@@ -14,6 +14,7 @@
 //! table    [elements, blob]                     the blob holds a funcref of 4 bytes for each element
 //! funcref  index of the function in the module, little-endian; ffffffff is null
 //! ledger   [requests, replies, effects, outcomes, next_reply, next_effect, first_outcome, next_outcome, again]
+//!          [the same nine, last_call]           once there was a call
 //! ```
 //!
 //! `code`, `genesis` and `blob` are ids of blobs; the first four of a ledger are trie roots, or empty. There is one process today, and nothing
@@ -29,7 +30,7 @@ pub use state::{FUNCREF_NULL, Global, Memory, State, Table};
 
 use crate::cbor::{CborError, Fault, Reader, Writer};
 use crate::object::{KIND_IMAGE, Link, expect_kind};
-use crate::{Domain, EffectId, Id, PortId, ReplyId};
+use crate::{CallId, Domain, EffectId, Id, PortId, ReplyId};
 
 /// The number of the machine interface that this version speaks (docs/abi.md).
 pub const INTERFACE: u64 = 1;
@@ -60,6 +61,15 @@ pub struct Grant {
     pub port: PortId,
     /// Which port of the host it is.
     pub name: String,
+}
+
+impl Grant {
+    /// Whether what it is asked are calls: numbered, so that their port can tell one from another after any crash. Which ports' are belongs to
+    /// the format, as the numbers are in images; a name is never added for which older versions have made images.
+    #[must_use]
+    pub fn numbers_calls(&self) -> bool {
+        self.name.starts_with("http-client:")
+    }
 }
 
 /// One process of a machine.
@@ -94,6 +104,8 @@ pub struct Ledger {
     pub next_outcome: u64,
     /// Whether the machine wants to be called again.
     pub again: bool,
+    /// The number of the last call; 0 before the first.
+    pub last_call: CallId,
 }
 
 impl Image {
@@ -202,17 +214,24 @@ impl Ledger {
     }
 
     fn write(&self, writer: &mut Writer) {
-        writer.array(9);
+        let calls = self.last_call != CallId(0);
+        writer.array(if calls { 10 } else { 9 });
         for root in [&self.requests, &self.replies, &self.effects, &self.outcomes] {
             Id::write_option(root.as_ref(), writer);
         }
         writer.uint(self.next_reply.0).uint(self.next_effect.0);
         writer.uint(self.first_outcome).uint(self.next_outcome).flag(self.again);
+        if calls {
+            writer.uint(self.last_call.0);
+        }
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, CborError> {
-        reader.array_of(9)?;
-        Ok(Self {
+        let items = reader.array()?;
+        if !(9..=10).contains(&items) {
+            return Err(reader.fault(Fault::Rule("a ledger has nine or ten items")));
+        }
+        let mut ledger = Self {
             requests: Id::read_option(reader)?,
             replies: Id::read_option(reader)?,
             effects: Id::read_option(reader)?,
@@ -222,7 +241,15 @@ impl Ledger {
             first_outcome: reader.uint()?,
             next_outcome: reader.uint()?,
             again: reader.flag()?,
-        })
+            last_call: CallId(0),
+        };
+        if items == 10 {
+            ledger.last_call = CallId(reader.uint()?);
+            if ledger.last_call == CallId(0) {
+                return Err(reader.fault(Fault::Rule("a ledger without calls counts them")));
+            }
+        }
+        Ok(ledger)
     }
 }
 
@@ -302,6 +329,20 @@ mod tests {
         became.processes[0].handover = Some(became.code);
         assert_eq!(Image::decode(&became.encode()), Ok(became.clone()));
         assert_eq!(became.links().len(), 3);
+        let mut called = became;
+        called.processes[0].ledger.last_call = CallId(7);
+        assert_eq!(Image::decode(&called.encode()), Ok(called));
+    }
+
+    /// A ledger that counts no calls has one encoding.
+    #[test]
+    fn calls_are_counted_from_one() {
+        let mut image = sample();
+        image.processes[0].ledger.last_call = CallId(1);
+        let mut bytes = image.encode();
+        assert_eq!(bytes.pop(), Some(1), "the number of the last call is the last of an image");
+        bytes.push(0);
+        assert_eq!(Image::decode(&bytes).unwrap_err().fault.to_string(), "a ledger without calls counts them");
     }
 
     fn refusal(image: &Image) -> String {

@@ -24,5 +24,5 @@ pub mod record;
 pub mod pack;
 
 pub use id::{Domain, Id};
-pub use number::{EffectId, Nanos, PageIndex, PortId, ReplyId, RequestId, Seq};
+pub use number::{CallId, EffectId, Nanos, PageIndex, PortId, ReplyId, RequestId, Seq};
 pub use object::{LoadError, Objects};

@@ -49,6 +49,10 @@ number!(
     EffectId(u64)
 );
 number!(
+    /// An ask of a port whose calls carry a key, counted from 1 over a machine's whole life, through copies and seeds of it.
+    CallId(u64)
+);
+number!(
     /// Nanoseconds: a span of CPU time, or host time since 1970-01-01T00:00:00Z.
     Nanos(u64)
 );

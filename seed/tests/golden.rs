@@ -52,8 +52,11 @@ fn files() -> Vec<(&'static str, &'static [&'static str], Vec<Vector>)> {
     outputs.push(vector("none", Output::encode_list(&[])));
     outputs.push(vector("every", Output::encode_list(&every)));
     let records = samples::records().into_iter().map(|(name, record)| vector(name, encode_record(&record))).collect();
-    let images =
-        vec![vector("image", samples::image().encode()), vector("unbooted", samples::unbooted_image().encode())];
+    let images = vec![
+        vector("image", samples::image().encode()),
+        vector("unbooted", samples::unbooted_image().encode()),
+        vector("calling", samples::calling_image().encode()),
+    ];
     let batches = vec![vector("batch", samples::batch().encode()), vector("first", samples::first_batch().encode())];
     vec![
         ("cbor", &["cbor"], cbor()),
@@ -276,7 +279,11 @@ fn golden_messages_read_as_what_they_were() {
 
 #[test]
 fn golden_objects_read_as_what_they_were() {
-    let images = vec![("image", samples::image()), ("unbooted", samples::unbooted_image())];
+    let images = vec![
+        ("image", samples::image()),
+        ("unbooted", samples::unbooted_image()),
+        ("calling", samples::calling_image()),
+    ];
     check_reads("image", Image::decode, images);
     check_reads("program", Program::decode, vec![("program", samples::program())]);
     let blob = |bytes: &[u8]| decode_blob(bytes).map(<[u8]>::to_vec);

@@ -15,7 +15,7 @@ use seed::object::{Link, decode_blob, encode_blob, links};
 use seed::record::{Batch, Epoch, Record, SENDER_KEY_BYTES_MAX};
 use seed::tree::TreeNode;
 use seed::trie::{Entry, TrieKid, TrieNode};
-use seed::{Domain, EffectId, Id, Nanos, PortId, ReplyId, RequestId, Seq};
+use seed::{CallId, Domain, EffectId, Id, Nanos, PortId, ReplyId, RequestId, Seq};
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     vec(any::<u8>(), 0..300)
@@ -72,9 +72,10 @@ fn state() -> impl Strategy<Value = State> {
 
 fn ledger(window_max: u64) -> impl Strategy<Value = Ledger> {
     let root = || option::of(id());
-    let counters = (any::<u64>(), any::<u64>(), any::<u32>(), 0..=window_max, any::<bool>());
+    let counters =
+        (any::<u64>(), any::<u64>(), any::<u32>(), 0..=window_max, any::<bool>(), prop_oneof![Just(0), any::<u64>()]);
     (root(), root(), root(), root(), counters).prop_map(|(requests, replies, effects, outcomes, counters)| {
-        let (next_reply, next_effect, first_outcome, window, again) = counters;
+        let (next_reply, next_effect, first_outcome, window, again, last_call) = counters;
         Ledger {
             requests,
             replies,
@@ -85,6 +86,7 @@ fn ledger(window_max: u64) -> impl Strategy<Value = Ledger> {
             first_outcome: first_outcome.into(),
             next_outcome: u64::from(first_outcome) + window,
             again,
+            last_call: CallId(last_call),
         }
     })
 }

@@ -6,7 +6,7 @@
 //!
 //! | trie | key | data |
 //! |---|---|---|
-//! | requests | request | `[port, payload]`, or `[port, payload, code, text]` once it is due to be broken |
+//! | requests | request | `[port, payload]`, or `[port, payload, call]` of a port whose asks are calls, or `[port, payload, code, text]` once it is due to be broken |
 //! | replies | reply | `[port, from, key]` |
 //! | effects | effect | `[port, payload]` |
 //! | outcomes | 0, sender key | `[number, reply, 0, payload]`; 0 pending, 1 answered, or `[number, reply, 2, payload, code, text]` refused |
@@ -22,7 +22,7 @@ use seed::image::Ledger as Roots;
 use seed::message::Code;
 use seed::object::{Link, Objects, links};
 use seed::trie::Trie;
-use seed::{Domain, EffectId, LoadError, PortId, ReplyId, RequestId};
+use seed::{CallId, Domain, EffectId, LoadError, PortId, ReplyId, RequestId};
 
 pub use apply::{Release, Revoked};
 pub use check::{Terms, Violation};
@@ -40,6 +40,7 @@ pub struct Ledger {
     first_outcome: u64,
     next_outcome: u64,
     again: bool,
+    last_call: CallId,
     /// Payload blobs that no checkpoint holds, and those of a checkpoint that may not be durable yet.
     blobs: Vec<(Link, Vec<u8>)>,
     in_flight: usize,
@@ -54,6 +55,8 @@ pub struct Request {
     pub port: PortId,
     /// What.
     pub payload: Vec<u8>,
+    /// Its number, if it is a call.
+    pub call: Option<CallId>,
     /// Why it is about to be broken, if it is.
     pub broken: Option<(Code, String)>,
 }
@@ -103,6 +106,7 @@ impl Ledger {
             first_outcome: roots.first_outcome,
             next_outcome: roots.next_outcome,
             again: roots.again,
+            last_call: roots.last_call,
             blobs: Vec::new(),
             in_flight: 0,
             due: Vec::new(),
@@ -122,6 +126,7 @@ impl Ledger {
             first_outcome: self.first_outcome,
             next_outcome: self.next_outcome,
             again: self.again,
+            last_call: self.last_call,
         }
     }
 

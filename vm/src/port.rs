@@ -7,12 +7,17 @@
 use std::sync::Arc;
 
 use seed::message::Code;
-use seed::{EffectId, RequestId};
+use seed::{CallId, EffectId, RequestId};
 
 /// One port of the host, for one machine.
 pub trait Port: Send {
     /// An ask. To be answered or broken once, unless it is cancelled first.
     fn ask(&mut self, request: RequestId, payload: Vec<u8>, resumed: bool);
+
+    /// An ask under a number that no other has in the machine's life: of ports whose asks are calls ([`seed::image::Grant::numbers_calls`]).
+    fn call(&mut self, _call: CallId, request: RequestId, payload: Vec<u8>, resumed: bool) {
+        self.ask(request, payload, resumed);
+    }
 
     /// An ask without an answer. Its delivery is to be reported.
     fn effect(&mut self, effect: EffectId, payload: Vec<u8>);

@@ -197,7 +197,8 @@ impl StepLoop {
                 inbox.push_back(Entry::Due(request));
             } else {
                 asks.ask(request, asked.port);
-                let release = Release::Ask { request, port: asked.port, payload: asked.payload, resumed: true };
+                let (port, payload, call) = (asked.port, asked.payload, asked.call);
+                let release = Release::Ask { request, port, payload, call, resumed: true };
                 if !is_planted(Bug::NotResumed) {
                     released.push(Outgoing::Port(asked.port, release));
                 }

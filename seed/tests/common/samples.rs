@@ -9,7 +9,7 @@ use seed::page::PAGE_BYTES;
 use seed::record::{Batch, Epoch, OutputsHash, Record};
 use seed::tree::PageTree;
 use seed::trie::{Entry, Trie};
-use seed::{Domain, EffectId, Id, Nanos, PageIndex, PortId, ReplyId, RequestId, Seq};
+use seed::{CallId, Domain, EffectId, Id, Nanos, PageIndex, PortId, ReplyId, RequestId, Seq};
 
 use super::Shelf;
 
@@ -69,6 +69,12 @@ pub(crate) fn image() -> Image {
 
 pub(crate) fn unbooted_image() -> Image {
     Image { processes: vec![Process { state: None, handover: None, ledger: Ledger::first() }], ..image() }
+}
+
+pub(crate) fn calling_image() -> Image {
+    let mut image = unbooted_image();
+    image.processes[0].ledger.last_call = CallId(300);
+    image
 }
 
 pub(crate) fn program() -> Program {

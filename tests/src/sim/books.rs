@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use seed::image::{Grant, Limits};
 use seed::message::{Code, Input, Output};
-use seed::{EffectId, PortId, ReplyId, RequestId};
+use seed::{CallId, EffectId, PortId, ReplyId, RequestId};
 use vm::ledger::{Outcome, Release};
 
 /// The tables.
@@ -28,6 +28,8 @@ pub struct Books {
     pub grants: Vec<Grant>,
     /// The number of the next port.
     pub next_port: PortId,
+    /// The number of the last call.
+    pub last_call: CallId,
     next_outcome: u64,
     limits: Limits,
 }
@@ -39,6 +41,8 @@ pub struct Request {
     pub port: PortId,
     /// What.
     pub payload: Vec<u8>,
+    /// Its number, if it is a call.
+    pub call: Option<CallId>,
     /// Why it is about to be broken, if it is.
     pub broken: Option<(Code, String)>,
 }
@@ -71,6 +75,7 @@ impl Books {
             again: false,
             next_port: PortId(grants.len() as u64),
             grants,
+            last_call: CallId(0),
             next_outcome: 0,
             limits,
         }
@@ -133,13 +138,17 @@ impl Books {
                 let broken =
                     (!self.is_granted(port)).then(|| (Code::NOT_GRANTED, format!("port {port} is not granted")));
                 let is_broken = broken.is_some();
-                if self.requests.insert(request, Request { port, payload: payload.clone(), broken }).is_some() {
+                let call = self.is_called(port).then(|| {
+                    self.last_call = self.last_call.next();
+                    self.last_call
+                });
+                if self.requests.insert(request, Request { port, payload: payload.clone(), call, broken }).is_some() {
                     return Err(Breaks("asks under an open number"));
                 }
                 if is_broken {
                     return Ok(None);
                 }
-                Release::Ask { request, port, payload, resumed: false }
+                Release::Ask { request, port, payload, call, resumed: false }
             }
             Output::Cancel { request } => {
                 let known = self.requests.remove(&request).ok_or(Breaks("cancels what is not open"))?;
@@ -182,6 +191,7 @@ impl Books {
             }
             Input::Answer { request, .. } => match self.requests.get_mut(request) {
                 Some(asked) => {
+                    asked.call = None;
                     asked.broken = Some((Code::ABORTED, reason.to_owned()));
                     vec![Release::Cancel { request: *request, port: asked.port }]
                 }
@@ -222,6 +232,11 @@ impl Books {
     #[must_use]
     pub fn is_granted(&self, port: PortId) -> bool {
         self.grants.iter().any(|grant| grant.port == port)
+    }
+
+    /// Whether asks of a port are calls, which the name of its grant says.
+    fn is_called(&self, port: PortId) -> bool {
+        self.grants.iter().any(|grant| grant.port == port && grant.name.starts_with("http-client:"))
     }
 
     fn settle_reply(&mut self, reply: ReplyId, outcome: Outcome) -> Result<(), Breaks> {

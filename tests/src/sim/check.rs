@@ -117,8 +117,8 @@ impl Checker {
         }
         for (request, asked) in &self.books.requests {
             if asked.broken.is_none() {
-                let (port, payload) = (asked.port, asked.payload.clone());
-                let release = Release::Ask { request: *request, port, payload, resumed: true };
+                let (port, payload, call) = (asked.port, asked.payload.clone(), asked.call);
+                let release = Release::Ask { request: *request, port, payload, call, resumed: true };
                 self.expected.push_back(Outgoing::Port(port, release));
                 self.coverage.hit("request resumed");
             } else if matches!(asked.broken, Some((Code::NOT_GRANTED, _))) {

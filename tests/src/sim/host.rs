@@ -90,7 +90,7 @@ pub fn program() -> &'static [u8] {
 /// What a machine is granted at first.
 #[must_use]
 pub fn first_grants() -> Vec<Grant> {
-    let names = ["owner", "console", "clock", "random"];
+    let names = ["owner", "console", "clock", "http-client:*"];
     names.iter().zip(0..).map(|(name, port)| Grant { port: PortId(port), name: (*name).to_owned() }).collect()
 }
 

@@ -103,9 +103,13 @@ pub fn compare_ledger(body: &mut Body, checker: &Checker) -> Result<(), Failure>
     let failed = |error: LoadError| Failure::new(PROMISE, chain(&error));
     let books = &checker.books;
     let requests = ledger.requests(objects).map_err(failed)?;
-    let known = books.requests.iter().map(|(request, asked)| (request, (&asked.port, &asked.payload, &asked.broken)));
-    let same =
-        known.eq(requests.iter().map(|(request, asked)| (request, (&asked.port, &asked.payload, &asked.broken))));
+    let known = books
+        .requests
+        .iter()
+        .map(|(request, asked)| (request, (&asked.port, &asked.payload, &asked.call, &asked.broken)));
+    let same = known.eq(requests
+        .iter()
+        .map(|(request, asked)| (request, (&asked.port, &asked.payload, &asked.call, &asked.broken))));
     ensure(same, PROMISE, || format!("requests {requests:?} against {:?}", books.requests))?;
     let replies = ledger.replies(objects).map_err(failed)?;
     let same = books.replies.iter().eq(replies.iter().map(|(reply, owed)| (reply, &owed.key)));

@@ -8,7 +8,7 @@ use seed::image::Limits;
 use seed::message::{Code, Input, Output};
 use seed::object::Objects;
 use seed::trie::Entry;
-use seed::{EffectId, LoadError, PortId, ReplyId, RequestId};
+use seed::{CallId, EffectId, LoadError, PortId, ReplyId, RequestId};
 
 use super::check::Terms;
 use super::entries::{decode, key, read_reply, read_request};
@@ -34,6 +34,8 @@ pub enum Release {
         port: PortId,
         /// What.
         payload: Vec<u8>,
+        /// Its number, if it is a call.
+        call: Option<CallId>,
         /// Whether it was asked before, by a host that has stopped since.
         resumed: bool,
     },
@@ -226,7 +228,11 @@ impl Ledger {
         objects: &dyn Objects,
     ) -> Result<Option<PortId>, LoadError> {
         let Some(Request { port, payload, .. }) = self.request(request, objects)? else { return Ok(None) };
-        self.insert_request(request, &Request { port, payload, broken: Some((code, text.to_owned())) }, objects)?;
+        self.insert_request(
+            request,
+            &Request { port, payload, call: None, broken: Some((code, text.to_owned())) },
+            objects,
+        )?;
         self.due.push(request);
         Ok(Some(port))
     }
@@ -258,10 +264,14 @@ impl Ledger {
         if broken.is_some() {
             self.due.push(request);
         }
-        let asked = Request { port, payload, broken };
+        let call = image.numbers_calls(port).then(|| {
+            self.last_call = self.last_call.next();
+            self.last_call
+        });
+        let asked = Request { port, payload, call, broken };
         self.insert_request(request, &asked, objects)?;
         let Request { payload, .. } = asked;
-        Ok(granted.then_some(Release::Ask { request, port, payload, resumed: false }))
+        Ok(granted.then_some(Release::Ask { request, port, payload, call, resumed: false }))
     }
 
     fn settle_reply(

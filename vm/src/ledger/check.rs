@@ -143,6 +143,11 @@ impl Terms<'_> {
     pub(super) fn grants(&self, port: PortId) -> bool {
         port != PortId::OWNER && self.grants.iter().any(|grant| grant.port == port)
     }
+
+    /// Whether asks of a port are calls.
+    pub(super) fn numbers_calls(&self, port: PortId) -> bool {
+        self.grants.iter().any(|grant| grant.port == port && grant.numbers_calls())
+    }
 }
 
 /// Whether a trie, once it has or lacks these numbers, has more entries than before and than its limit. What closes makes room for what

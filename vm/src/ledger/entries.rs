@@ -7,7 +7,7 @@ use seed::image::Limits;
 use seed::message::Code;
 use seed::object::{Link, Objects, decode_blob, encode_blob};
 use seed::trie::{Entry, Trie};
-use seed::{Domain, Id, LoadError, PortId, ReplyId, RequestId};
+use seed::{CallId, Domain, Id, LoadError, PortId, ReplyId, RequestId};
 
 use super::{Ledger, Outcome, Reply, Request};
 
@@ -21,10 +21,17 @@ impl Ledger {
         objects: &dyn Objects,
     ) -> Result<(), LoadError> {
         let mut data = Writer::new();
-        data.array(if request.broken.is_some() { 4 } else { 2 }).uint(request.port.0);
+        let items = match (&request.broken, request.call) {
+            (Some(_), _) => 4,
+            (None, Some(_)) => 3,
+            (None, None) => 2,
+        };
+        data.array(items).uint(request.port.0);
         let link = self.write_payload(&request.payload, &mut data);
-        if let Some((code, text)) = &request.broken {
-            data.uint(code.0).text(text);
+        match (&request.broken, request.call) {
+            (Some((code, text)), _) => drop(data.uint(code.0).text(text)),
+            (None, Some(call)) => drop(data.uint(call.0)),
+            (None, None) => {}
         }
         self.requests.insert(&key(number.0), Entry { data: data.finish(), link }, objects).map(drop)
     }
@@ -178,12 +185,13 @@ pub(super) fn payload(reader: &mut Reader<'_>, blob: Option<&[u8]>) -> Result<Ve
 pub(super) fn read_request(reader: &mut Reader<'_>, blob: Option<&[u8]>) -> Result<Request, CborError> {
     let items = reader.array()?;
     let (port, payload) = (PortId(reader.uint()?), payload(reader, blob)?);
-    let broken = match items {
-        2 => None,
-        4 => Some((Code(reader.uint()?), reader.text()?.to_owned())),
-        _ => return Err(reader.fault(Fault::Rule("a request has two or four items"))),
+    let (call, broken) = match items {
+        2 => (None, None),
+        3 => (Some(CallId(reader.uint()?)), None),
+        4 => (None, Some((Code(reader.uint()?), reader.text()?.to_owned()))),
+        _ => return Err(reader.fault(Fault::Rule("a request has two to four items"))),
     };
-    Ok(Request { port, payload, broken })
+    Ok(Request { port, payload, call, broken })
 }
 
 pub(super) fn read_reply(reader: &mut Reader<'_>) -> Result<Reply, CborError> {
