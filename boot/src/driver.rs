@@ -45,6 +45,7 @@ use crate::clocks::{MachineClock, random};
 use crate::injection::{Side, at_commit, at_start};
 use crate::ports;
 use crate::ports::console::{Console, Target};
+use crate::ports::http_client::Caller;
 use crate::terminal::say;
 
 /// Whoever sends faster than the machine works does not keep it from working.
@@ -398,6 +399,9 @@ fn set_up(
     let Recovered { body, mut position, batches } = recovered;
     info!(batches, seq = branch.end.0, root = %branch.root, "recovered");
     position.new_epoch = next_epoch(&branch.epoch, machine.folder().identity(), branch.root)?;
+    let last_call = body.image().processes.iter().map(|process| process.ledger.last_call).max().unwrap_or_default();
+    let at = (branch.clone(), position.new_epoch.as_ref());
+    let caller = Caller::new(at, last_call, machine.store(), Arc::new(machine.objects())).map_err(Fatal::from)?;
     let ticker = body.engine().ticker();
     let (limits, granting) = (body.image().limits, Granting::of(body.image()));
     let mut step_loop = StepLoop::new(body, options.policy, position)?;
@@ -428,6 +432,7 @@ fn set_up(
         clock: Arc::clone(&clock),
         limits,
         sockets: ports::sockets::Sockets::new(&clock),
+        caller: Arc::new(caller),
         listens: options.listens,
     });
     let ports = host.as_ref().map_or_else(|| Ok(HashMap::new()), |host| ports::open(&granting.grants, host))?;
@@ -592,6 +597,9 @@ impl Guest {
                 let Some(port) = self.ports.get_mut(&port) else { return self.release_to_nobody(&release) };
                 match release {
                     Release::Effect { effect, payload, .. } => port.effect(effect, payload),
+                    Release::Ask { request, payload, call: Some(call), resumed, .. } => {
+                        port.call(call, request, payload, resumed);
+                    }
                     Release::Ask { request, payload, resumed, .. } => port.ask(request, payload, resumed),
                     Release::Cancel { request, .. } => port.cancel(request),
                     Release::Answer { .. } | Release::Refuse { .. } | Release::Trace { .. } => {}

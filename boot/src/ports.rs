@@ -2,7 +2,9 @@
 
 pub mod clock;
 pub mod console;
+mod headers;
 pub mod http;
+pub mod http_client;
 pub mod random;
 pub mod sockets;
 pub mod tcp;
@@ -18,6 +20,7 @@ use tokio::runtime::Handle as Runtime;
 use vm::port::{Line, Port};
 
 use self::console::Console;
+use self::http_client::Caller;
 use self::sockets::Sockets;
 use crate::clocks::MachineClock;
 use crate::driver::{Handle, RunError};
@@ -28,6 +31,7 @@ const KINDS: &[Kind] = &[
     Kind { forms: &["clock"], parse: clock::parse },
     Kind { forms: &["random"], parse: random::parse },
     Kind { forms: &["http:PORT", "http:ADDRESS:PORT"], parse: http::parse },
+    Kind { forms: &["http-client:ORIGIN", "http-client:ORIGIN/PATH", "http-client:*"], parse: http_client::parse },
     Kind { forms: &["tcp-listen:PORT", "tcp-listen:ADDRESS:PORT", "tcp-connect:HOST:PORT"], parse: tcp::parse },
 ];
 
@@ -81,6 +85,8 @@ pub struct Host {
     pub limits: Limits,
     /// What those that speak over sockets share.
     pub sockets: Sockets,
+    /// As whom it calls others.
+    pub caller: Arc<Caller>,
     /// Whether servers are open to clients.
     pub listens: bool,
 }
@@ -121,6 +127,9 @@ pub fn forms() -> String {
 /// Whether a grant is what a seed has asked for, or less: `http` asks for any `http:ADDRESS`.
 #[must_use]
 pub fn is_within(asked: &str, granted: &str) -> bool {
+    if let Some(is_within) = http_client::is_within(asked, granted) {
+        return is_within;
+    }
     granted.strip_prefix(asked).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
 }
 
@@ -156,7 +165,7 @@ mod tests {
         for none in ["", "owner", "consoles", "clock:", "http", "http:here:80", "gopher:70"] {
             assert_eq!(resolved(none), None, "{none}");
         }
-        assert!(forms().starts_with("console, clock, random, http:PORT, http:ADDRESS:PORT, tcp-listen:PORT, "));
+        assert!(forms().starts_with("console, clock, random, http:PORT, http:ADDRESS:PORT, http-client:ORIGIN, "));
         let path = |path| absolute(path, Path::new("/srv/notes"));
         assert_eq!(path("./site").as_deref(), Some("/srv/notes/site"));
         assert_eq!(path("site/").as_deref(), Some("/srv/notes/site"));

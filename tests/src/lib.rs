@@ -5,6 +5,7 @@
 pub mod abide;
 pub mod browser;
 pub mod lone;
+pub mod server;
 pub mod sim;
 pub mod torture;
 pub mod web;

@@ -7,6 +7,8 @@
 mod bad_seeds;
 #[path = "whole/browsers.rs"]
 mod browsers;
+#[path = "whole/client.rs"]
+mod client;
 #[path = "whole/command_line.rs"]
 mod command_line;
 #[path = "whole/compatibility.rs"]

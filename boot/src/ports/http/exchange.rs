@@ -1,39 +1,25 @@
 //! What passes between a machine and a client of its HTTP server, as payloads: deterministic CBOR of arrays, byte strings and one number.
 
 use bytes::Bytes;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::UPGRADE;
 use hyper::http::request;
 use hyper::{Response, StatusCode};
-use seed::cbor::{Fault, Reader, Writer};
+use seed::cbor::{CborError, Reader, Writer};
 
-/// Headers of one connection, not of what is said over it: the server's own affair (RFC 9110, 7.6.1, and the length that it counts itself).
-const OF_THE_CONNECTION: [HeaderName; 7] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-];
-/// Of a machine's answer: names and values, and how many.
+use crate::ports::headers::{self, Field};
+
+/// Of a machine's answer: names and values.
 const ANSWER_HEAD_BYTES_MAX: usize = 16 << 10;
-const HEADERS_MAX: usize = 256;
 
 /// The payload that tells a machine of a request: `[method, target, headers, body]`; with the header `upgrade` if that is more than a wish.
 #[must_use]
 pub(super) fn encode_request(head: &request::Parts, body: &[Bytes], is_upgrade: bool) -> Vec<u8> {
     let target = head.uri.path_and_query().map_or("*", |target| target.as_str());
-    let is_told = |name| is_upgrade && name == header::UPGRADE || !OF_THE_CONNECTION.contains(name);
-    let told = || head.headers.iter().filter(|(name, _)| is_told(*name));
     // Heads and lengths of items are in the room for three words each: a large body is not moved while this grows.
-    let headers: usize = told().map(|(name, value)| name.as_str().len() + value.len() + 24).sum();
+    let headers: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 24).sum();
     let mut writer = Writer::with_capacity(target.len() + headers + body.iter().map(Bytes::len).sum::<usize>() + 64);
     writer.array(4).bytes(head.method.as_str().as_bytes()).bytes(target.as_bytes());
-    writer.array(told().count());
-    for (name, value) in told() {
-        writer.array(2).bytes(name.as_str().as_bytes()).bytes(value.as_bytes());
-    }
+    headers::write(&head.headers, if is_upgrade { &[UPGRADE] } else { &[] }, &mut writer);
     writer.bytes_in_pieces(body);
     writer.finish()
 }
@@ -51,16 +37,7 @@ pub(super) fn decode_response(payload: &[u8], may_upgrade: bool) -> Result<Respo
     if fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > ANSWER_HEAD_BYTES_MAX {
         return Err(format!("its headers have more than {ANSWER_HEAD_BYTES_MAX} bytes"));
     }
-    let mut headers = HeaderMap::new();
-    for (name, value) in fields {
-        let shown = String::from_utf8_lossy(name);
-        let name = HeaderName::from_bytes(name).map_err(|_| format!("{shown:?} is no name of a header"))?;
-        let value = HeaderValue::from_bytes(value).map_err(|_| format!("the value of its header {name} is none"))?;
-        if OF_THE_CONNECTION.contains(&name) {
-            return Err(format!("the header {name} is the server's to set"));
-        }
-        headers.append(name, value);
-    }
+    let headers = headers::check(&fields, "server")?;
     let has_none = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED, StatusCode::SWITCHING_PROTOCOLS];
     if has_none.contains(&status) && !body.is_empty() {
         return Err(format!("a response of status {} has no body", status.as_u16()));
@@ -71,21 +48,11 @@ pub(super) fn decode_response(payload: &[u8], may_upgrade: bool) -> Result<Respo
     Ok(response)
 }
 
-type Field<'a> = (&'a [u8], &'a [u8]);
-
-fn read_response(payload: &[u8]) -> Result<(u64, Vec<Field<'_>>, &[u8]), seed::cbor::CborError> {
+fn read_response(payload: &[u8]) -> Result<(u64, Vec<Field<'_>>, &[u8]), CborError> {
     let mut reader = Reader::new(payload);
     reader.array_of(3)?;
     let status = reader.uint()?;
-    let count = reader.array()?;
-    if count > HEADERS_MAX {
-        return Err(reader.fault(Fault::Rule("too many headers")));
-    }
-    let mut fields = Vec::new();
-    for _ in 0..count {
-        reader.array_of(2)?;
-        fields.push((reader.bytes()?, reader.bytes()?));
-    }
+    let fields = headers::read(&mut reader)?;
     let body = reader.bytes()?;
     reader.end()?;
     Ok((status, fields, body))
