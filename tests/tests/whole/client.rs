@@ -4,7 +4,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tests::abide::{
-    Answer, Life, Talk, abide, boot, copy_folder, finish, place_in_memory, run, send, status, verify,
+    Answer, Life, Talk, abide, boot, copy_folder, example, finish, place_in_memory, run, send, status, verify,
 };
 use tests::server::{Asked, Said, Server, response};
 use tests::web::{free_port, wait_until};
@@ -404,6 +405,71 @@ fn copies_do_not_swallow_each_others_calls() {
     assert!(keys[0][1] != keys[1][1], "each incarnation's call is its own");
     // A seed knows no log: what it makes again is a call of its own.
     assert!(keys[2][0] != parted && keys[2][1] != keys[2][0] && keys[2][1] != keys[0][1] && keys[2][1] != keys[1][1]);
+}
+
+/// The example: feeds that come late, change, lie, redirect and break, and a reader that is killed while it fetches.
+#[test]
+fn a_reader_of_feeds_goes_on_through_kills() {
+    let place = place_in_memory();
+    let broken = Arc::new(AtomicBool::new(true));
+    let is_broken = Arc::clone(&broken);
+    let server = Server::of(move |asked| {
+        let item = |title: &str| format!("<item><title>{title}</title></item>");
+        match asked.target() {
+            "/rss" => response(200, "", &item("one")),
+            "/moved" => response(301, "Location: /rss\r\n", ""),
+            "/late" if is_broken.load(Ordering::SeqCst) => Said::Hold(Vec::new()),
+            "/late" => response(200, "", &item("late")),
+            _ => say(asked),
+        }
+    });
+    let (machine, origin) = (place.path().join("feeds"), format!("http://127.0.0.1:{}", server.port()));
+    boot(&machine, &example("feeds/feeds.abide"), &["--grant", &format!("http-client:{origin}")]);
+    let mut life = Life::start(&machine);
+    let mut talk = life.talk(&machine);
+    assert_eq!(talk.ask("every 1"), "from the next time on");
+    let paths = ["rss", "moved", "late", "short", "reset", "big", "missing"];
+    for path in paths {
+        assert_eq!(talk.ask(&format!("add {origin}/{path}")), "added");
+    }
+    assert_eq!(talk.ask("add http://127.0.0.1:1/feed"), "added");
+    let mut printed: Vec<_> = (0..2).map_while(|_| life.line()).collect();
+    printed.sort();
+    assert_eq!(printed, [format!("{origin}/moved: one"), format!("{origin}/rss: one")]);
+    let fetches =
+        |path: &str| server.asked().iter().filter(|asked| asked.target() == path).map(key).collect::<Vec<_>>();
+    wait_until(|| fetches("/late").len() == 1);
+    let _ = life.kill();
+    let mut life = Life::start(&machine);
+    wait_until(|| fetches("/late").len() == 2);
+    broken.store(false, Ordering::SeqCst);
+    let _ = life.kill();
+    life = Life::start(&machine);
+    assert_eq!(life.line(), Some(format!("{origin}/late: late")), "and nothing that was printed before");
+    let late = fetches("/late");
+    assert!(late[0] == late[1] && late[1] == late[2] && late.get(3) != Some(&late[2]), "{late:?}");
+    // They are fetched again and again, each time as another call.
+    let before = fetches("/rss").len();
+    wait_until(|| fetches("/rss").len() > before + 1);
+    let mut talk = life.talk(&machine);
+    let listed = talk.ask("list");
+    for line in [
+        "/rss (1 titles)\n  one\n",
+        "/moved (1 titles)\n  one\n",
+        "/late (1 titles)\n  late\n",
+        "/missing (the server says 404)\n",
+        "/short (the answer of 127.0.0.1 ended too early)\n",
+        "/reset (the connection to 127.0.0.1 broke: ",
+        "/big (the answer of 127.0.0.1 has more than 1048576 bytes)\n",
+    ] {
+        assert!(listed.contains(&format!("{origin}{line}")), "{line}: {listed}");
+    }
+    assert!(listed.contains("http://127.0.0.1:1/feed (http://127.0.0.1:1 is not granted)\n"), "{listed}");
+    for path in paths {
+        assert_eq!(talk.ask(&format!("drop {origin}/{path}")), "dropped");
+    }
+    let _ = life.stop().0.ok();
+    verify(&machine);
 }
 
 struct Authority {
