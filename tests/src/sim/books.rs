@@ -219,6 +219,7 @@ impl Books {
         let mut broken = Vec::new();
         for (request, asked) in &mut self.requests {
             if asked.broken.is_none() && !here.contains(&asked.port) {
+                asked.call = None;
                 asked.broken = Some((Code::NOT_GRANTED, format!("port {} is not granted", asked.port)));
                 broken.push((*request, asked.port));
             }

@@ -62,13 +62,20 @@ fn a_plan_follows_from_its_seed() {
 }
 
 /// Byte for byte: every event with its time, every record with its cost, every release.
+/// Where in its code a step was when it ran out of time, the host's clock decides and not the seed: the one thing that two lives may tell differently.
+fn without_places(trace: &str) -> String {
+    let mut parts = trace.split(" of CPU time (in ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |told, part| told + " of CPU time" + part.split_once(')').map_or("", |(_, rest)| rest))
+}
+
 #[test]
 fn a_life_follows_from_its_seed() {
     let folder = tempfile::tempdir().unwrap();
     let native = folder.path().join("native");
     for seed in 0..20 {
         let plan = Plan::new(seed);
-        let traces = [(); 2].map(|()| on_a_guest_thread(|| try_live(&plan, &native, true).0.trace));
+        let traces = [(); 2].map(|()| without_places(&on_a_guest_thread(|| try_live(&plan, &native, true).0.trace)));
         assert!(traces[0].len() > 1000, "seed {seed} leaves a trace");
         assert_eq!(traces[0], traces[1], "seed {seed}");
     }
