@@ -33,6 +33,18 @@ impl Life {
         Self::of(abide(["start".as_ref(), machine.as_os_str()]))
     }
 
+    /// The same, once it is up: its servers listen.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[track_caller]
+    #[must_use]
+    pub fn up(machine: &Path) -> Self {
+        let mut life = Self::start(machine);
+        drop(life.talk(machine));
+        life
+    }
+
     /// A command of ours that runs a machine. Its standard input is a pipe if [`Life::type_line`] is to be used.
     ///
     /// # Panics

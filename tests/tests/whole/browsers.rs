@@ -6,12 +6,6 @@ use tests::abide::{Life, boot, example, place, run, verify};
 use tests::browser::{Browser, Page};
 use tests::web::free_port;
 
-fn start(machine: &Path) -> Life {
-    let mut life = Life::start(machine);
-    drop(life.talk(machine));
-    life
-}
-
 /// Two windows on a machine of this example, and how to start it again.
 fn with_two_windows(name: &str, test: impl FnOnce(&Path, Life, [Page; 2])) {
     let Some(mut browser) = Browser::start() else {
@@ -20,7 +14,7 @@ fn with_two_windows(name: &str, test: impl FnOnce(&Path, Life, [Page; 2])) {
     let place = place();
     let (machine, port) = (place.path().join("m"), free_port());
     boot(&machine, &example(&format!("{name}/{name}.abide")), &["--grant", &format!("http:{port}")]);
-    let life = start(&machine);
+    let life = Life::up(&machine);
     let url = format!("http://127.0.0.1:{port}/");
     let windows = [browser.open(&url), browser.open(&url)];
     test(&machine, life, windows);
@@ -46,7 +40,7 @@ fn what_is_typed_into_a_notepad_is_in_all_windows_also_after_a_kill() {
             one.type_into("#pad", &typed);
             text += &typed;
             one.wait_until("document.getElementById('state').textContent !== 'saved'");
-            life = start(machine);
+            life = Life::up(machine);
             other.wait_until(&format!("document.getElementById('pad').value === {text:?}"));
             one.wait_until("document.getElementById('state').textContent === 'saved'");
         }
@@ -79,7 +73,7 @@ fn what_is_said_in_a_room_is_said_once_also_after_a_kill() {
             let _ = life.kill();
             ann.wait_until("document.getElementById('state').textContent === 'reconnecting'");
             let all = say(&mut ann, "ann", format!("is anybody there? {round}"));
-            life = start(machine);
+            life = Life::up(machine);
             for page in [&mut ann, &mut bob] {
                 page.wait_until(&format!("{lines} === {all:?}"));
             }

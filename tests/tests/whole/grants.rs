@@ -41,12 +41,6 @@ fn listener(folder: &Path, more: &[&str]) -> PathBuf {
     machine
 }
 
-fn start(machine: &Path) -> Life {
-    let mut life = Life::start(machine);
-    drop(life.talk(machine));
-    life
-}
-
 /// What it has heard: its grants, what was broken, how much was answered, and how many have gone.
 fn heard(machine: &Path) -> Json {
     serde_json::from_str(&send(machine, "")).unwrap()
@@ -91,7 +85,7 @@ fn a_running_machine_serves_once_it_may_and_no_longer_than_that() {
     let machine = listener(place.path(), &[]);
     let port = free_port();
     let grant = format!("http:{port}");
-    let mut life = start(&machine);
+    let mut life = Life::up(&machine);
     assert!(!is_open(port));
     let before = end(&machine);
     assert_eq!(change("grant", &machine, &[&grant]), format!("granted {grant}: port 4\n"));
@@ -123,7 +117,7 @@ fn a_running_machine_serves_once_it_may_and_no_longer_than_that() {
     assert_eq!(change("grant", &machine, &[&grant]), format!("granted {grant}: port 5\n"));
     assert_eq!(ask(port, "GET /", "").body, "port 5");
     let _ = life.kill();
-    life = start(&machine);
+    life = Life::up(&machine);
     assert_eq!(ask(port, "GET /", "").body, "port 5");
     let args = ["revoke", machine.to_str().unwrap(), "5", "--json"];
     let changed = run(args).json();
@@ -138,7 +132,7 @@ fn a_running_machine_serves_once_it_may_and_no_longer_than_that() {
 fn what_was_asked_of_a_revoked_port_is_broken_once() {
     let place = place_in_memory();
     let machine = listener(place.path(), &[]);
-    let life = start(&machine);
+    let life = Life::up(&machine);
     assert_eq!(send(&machine, "wait"), "waits");
     change("revoke", &machine, &["clock", "1"]);
     wait_until(|| heard(&machine)[1] != json!([]));
@@ -174,7 +168,7 @@ fn a_stopped_machine_hears_of_its_grants_and_nothing_leaves_it() {
     let error = run(["start", machine.to_str().unwrap()]).fails(1);
     assert!(error.contains(&format!("the port {grant} cannot be opened")), "{error}");
     drop(other);
-    let life = start(&machine);
+    let life = Life::up(&machine);
     assert_eq!(ask(port, "GET /", "").body, "port 4");
     let _ = life.stop().0.ok();
     // A copy is the owner's, too, and has what its original has; what the original loses it keeps.
@@ -183,7 +177,7 @@ fn a_stopped_machine_hears_of_its_grants_and_nothing_leaves_it() {
     change("revoke", &machine, &["4", "random"]);
     assert_eq!(granted(&machine).len(), 3);
     assert_eq!(granted(&copy).last().unwrap().1, grant);
-    let life = start(&copy);
+    let life = Life::up(&copy);
     assert_eq!(ask(port, "GET /", "").body, "port 4");
     let _ = life.stop().0.ok();
     verify(&machine);
@@ -195,7 +189,7 @@ fn a_port_that_cannot_be_opened_is_not_granted() {
     let machine = listener(place.path(), &[]);
     let (free, taken) = (free_port(), free_port());
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, taken)).unwrap();
-    let life = start(&machine);
+    let life = Life::up(&machine);
     let before = end(&machine);
     let error = refused("grant", &machine, &[&format!("http:{free}"), &format!("http:{taken}")]);
     let cause = "caused by: Address already in use (os error 98)";
@@ -234,7 +228,7 @@ fn what_cannot_be_granted_or_revoked_is_said() {
         }
     };
     check();
-    let life = start(&machine);
+    let life = Life::up(&machine);
     check();
     assert_eq!(kinds(&machine, before), [""; 0]);
     let json = run(["revoke", shown, "7", "--json"]).fails(1);
@@ -254,7 +248,7 @@ fn what_cannot_be_granted_or_revoked_is_said() {
 fn a_change_is_there_whole_whenever_its_host_dies() {
     let place = place();
     let machine = listener(place.path(), &[]);
-    let life = start(&machine);
+    let life = Life::up(&machine);
     assert_eq!(send(&machine, "wait"), "waits");
     let _ = life.stop().0.ok();
     for point in ["1:before", "1:after", "2:before", "2:after", "3:before", "3:after"] {
@@ -267,14 +261,14 @@ fn a_change_is_there_whole_whenever_its_host_dies() {
         let names: Vec<String> = granted(&copy).into_iter().map(|(_, name)| name).collect();
         let is_done = !names.contains(&"clock".to_owned());
         assert!(is_done || is_killed, "{point}: what was acknowledged is there");
-        let mut life = start(&copy);
+        let mut life = Life::up(&copy);
         if is_done {
             wait_until(|| heard(&copy)[1] != json!([]));
         }
         assert_eq!(heard(&copy)[1].as_array().unwrap().len(), usize::from(is_done), "{point}: it was broken once");
         assert_eq!(heard(&copy)[0].as_array().unwrap().len(), if is_done { 3 } else { 4 }, "{point}: it was told");
         let _ = life.kill();
-        life = start(&copy);
+        life = Life::up(&copy);
         assert_eq!(heard(&copy)[1].as_array().unwrap().len(), usize::from(is_done), "{point}");
         let _ = life.stop().0.ok();
         verify(&copy);
@@ -287,7 +281,7 @@ fn what_was_acknowledged_is_granted_after_a_kill() {
     let place = place();
     let machine = listener(place.path(), &[]);
     for round in 0..6 {
-        let mut life = start(&machine);
+        let mut life = Life::up(&machine);
         let killer = life.killer();
         let ports: Vec<u16> = (0..4).map(|_| free_port()).collect();
         let acknowledged = thread::scope(|scope| {
@@ -326,7 +320,7 @@ fn a_saved_machine_is_granted_its_ports_anew() {
     let (one, two, free) = (free_port(), free_port(), free_port());
     let names = [one, two, free].map(|port| format!("http:{port}"));
     let machine = listener(place.path(), &["--grant", &names[0], "--grant", &names[1]]);
-    let life = start(&machine);
+    let life = Life::up(&machine);
     assert_eq!(send(&machine, "wait"), "waits");
     change("revoke", &machine, &["clock", "random"]);
     change("grant", &machine, &["clock"]);
@@ -344,13 +338,13 @@ fn a_saved_machine_is_granted_its_ports_anew() {
     assert_eq!(kinds(&none, 0)[..3], ["epoch", "grant", "step grants"]);
     let left = [(0, "owner"), (1, "console"), (6, "clock")].map(|(number, name)| (number, name.to_owned()));
     assert_eq!(granted(&none), left, "what the owner had revoked does not come back");
-    let life = start(&none);
+    let life = Life::up(&none);
     assert!(!is_open(one) && !is_open(two));
     assert_eq!(heard(&none)[0], json!([[0, "owner"], [1, "console"], [6, "clock"]]));
     let _ = life.stop().0.ok();
 
     let some = booted("some", &["--grant", &names[1], "--grant", &names[2]]);
-    let life = start(&some);
+    let life = Life::up(&some);
     assert!(!is_open(one));
     assert_eq!((ask(two, "GET /", "").body.as_str(), ask(free, "GET /", "").body.as_str()), ("port 5", "port 7"));
     let _ = life.stop().0.ok();

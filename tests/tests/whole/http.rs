@@ -53,18 +53,11 @@ fn notepad(folder: &Path) -> (PathBuf, u16) {
     (machine, port)
 }
 
-/// Starts it and waits until it is up, and so listens.
-fn start(machine: &Path) -> Life {
-    let mut life = Life::start(machine);
-    drop(life.talk(machine));
-    life
-}
-
 #[test]
 fn two_windows_of_a_notepad_see_each_other_through_kills() {
     let place = place();
     let (machine, port) = notepad(place.path());
-    let mut life = start(&machine);
+    let mut life = Life::up(&machine);
     let window = || {
         let mut client = Client::of(port);
         client.request("GET /events", "Accept: text/event-stream\r\n", "").unwrap();
@@ -89,7 +82,7 @@ fn two_windows_of_a_notepad_see_each_other_through_kills() {
         }
         let _ = life.kill();
         assert!(one.until("data").is_err(), "the host has died");
-        life = start(&machine);
+        life = Life::up(&machine);
         writer = Client::of(port);
         assert_eq!(
             ask(port, "GET /api/notes", "").body,
@@ -107,7 +100,7 @@ fn two_windows_of_a_notepad_see_each_other_through_kills() {
 fn a_request_with_a_key_is_done_once_however_often_it_is_made() {
     let place = place_in_memory();
     let (machine, port) = site(place.path());
-    let mut life = start(&machine);
+    let mut life = Life::up(&machine);
     let mut counts = Vec::new();
     for round in 0..8 {
         let killer = life.killer();
@@ -127,7 +120,7 @@ fn a_request_with_a_key_is_done_once_however_often_it_is_made() {
             thread::sleep(std::time::Duration::from_millis(3 + 7 * round));
             killer.kill();
             life.see_dead();
-            life = start(&machine);
+            life = Life::up(&machine);
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
         });
         counts.extend(answered);
@@ -161,7 +154,7 @@ fn until_answered(port: u16, headers: &str) -> u64 {
 fn every_answer_of_a_machine_is_a_response() {
     let place = place_in_memory();
     let (machine, port) = site(place.path());
-    let life = start(&machine);
+    let life = Life::up(&machine);
     let mut client = Client::of(port);
     let said = client.ask("POST /echo?a=b%20c", "bödy");
     assert_eq!((said.status, said.body.as_str()), (200, "a=b%20c|bödy"));
@@ -189,7 +182,7 @@ fn every_answer_of_a_machine_is_a_response() {
 fn what_is_no_request_or_too_much_of_one_does_not_reach_the_machine() {
     let place = place_in_memory();
     let (machine, port) = site(place.path());
-    let life = start(&machine);
+    let life = Life::up(&machine);
     let said = |bytes: &[u8]| {
         let mut client = Client::of(port);
         // It may hang up before it has heard all.
@@ -228,7 +221,7 @@ fn what_is_no_request_or_too_much_of_one_does_not_reach_the_machine() {
 fn clients_that_go_have_gone_for_the_machine() {
     let place = place_in_memory();
     let (machine, port) = site(place.path());
-    let mut life = start(&machine);
+    let mut life = Life::up(&machine);
     let waiting = |count: usize| {
         let clients = (0..count).map(|_| {
             let mut client = Client::of(port);
@@ -246,7 +239,7 @@ fn clients_that_go_have_gone_for_the_machine() {
     wait_until(|| send(&machine, "") == "320 300");
     let _ = life.kill();
     drop(clients);
-    life = start(&machine);
+    life = Life::up(&machine);
     wait_until(|| send(&machine, "") == "320 320");
     // And so have those that read nothing of what is sent to them.
     let mut slow = Client::slow(port);
@@ -270,7 +263,7 @@ fn clients_that_go_have_gone_for_the_machine() {
 fn a_stop_tells_clients_nothing_false() {
     let place = place_in_memory();
     let (machine, port) = site(place.path());
-    let life = start(&machine);
+    let life = Life::up(&machine);
     let begun = |version: &str| {
         let mut client = Client::of(port);
         client.send(format!("GET /begun HTTP/{version}\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
@@ -303,7 +296,7 @@ fn a_stop_tells_clients_nothing_false() {
 fn bodies_that_do_not_come_keep_no_room_from_others() {
     let place = place_in_memory();
     let (machine, port) = site(place.path());
-    let life = start(&machine);
+    let life = Life::up(&machine);
     let idle: Vec<_> = (0..100)
         .map(|_| {
             let mut client = Client::of(port);
@@ -330,7 +323,7 @@ fn a_server_is_granted_and_has_its_address_alone() {
     assert!(error.contains(&format!("the port {grant} cannot be opened")) && error.contains("in use"), "{error}");
     assert!(error.contains(&format!("something else listens on {port}")), "{error}");
     drop(other);
-    let life = start(&machine);
+    let life = Life::up(&machine);
     assert_eq!(ask(port, "GET /count", "").body, "1");
     let (ran, _) = life.stop();
     assert!(ran.ok().is_empty());

@@ -88,17 +88,11 @@ fn booted(folder: &Path) -> (PathBuf, u16) {
     (machine, port)
 }
 
-fn start(machine: &Path) -> Life {
-    let mut life = Life::start(machine);
-    drop(life.talk(machine));
-    life
-}
-
 #[test]
 fn commands_are_answered_in_their_order() {
     let place = place_in_memory();
     let (machine, port) = booted(place.path());
-    let life = start(&machine);
+    let life = Life::up(&machine);
     let mut client = Client::of(port).unwrap();
     assert_eq!(client.ask(&["PING"]).unwrap(), Said::Simple("PONG".to_owned()));
     assert_eq!(client.ask(&["ping", "a\r\nb"]).unwrap(), text("a\r\nb"));
@@ -140,7 +134,7 @@ fn commands_are_answered_in_their_order() {
 fn who_speaks_no_protocol_is_told_so_and_others_are_served() {
     let place = place_in_memory();
     let (machine, port) = booted(place.path());
-    let life = start(&machine);
+    let life = Life::up(&machine);
     let mut other = Client::of(port).unwrap();
     for (sent, why) in [
         ("*2\r\n$3\r\nGET\r\n$999999999\r\n", "invalid bulk length"),
@@ -181,7 +175,7 @@ fn at_prompt(machine: &Path, line: &str) -> String {
 fn keys_go_when_their_time_has_come_also_if_that_was_while_nothing_ran() {
     let place = place_in_memory();
     let (machine, port) = booted(place.path());
-    let mut life = start(&machine);
+    let mut life = Life::up(&machine);
     let mut client = Client::of(port).unwrap();
     // One after another, with what waits for the clock among them.
     let all: [&[&str]; 7] = [
@@ -207,7 +201,7 @@ fn keys_go_when_their_time_has_come_also_if_that_was_while_nothing_ran() {
     let set = Instant::now();
     let _ = life.kill();
     thread::sleep(Duration::from_millis(1100).saturating_sub(set.elapsed()));
-    life = start(&machine);
+    life = Life::up(&machine);
     wait_until(|| at_prompt(&machine, "(keys (at \"keys\" self))") == "[\"long\" \"kept\"]");
     let _ = life.stop().0.ok();
     verify(&machine);
@@ -219,7 +213,7 @@ fn what_was_acknowledged_is_there_however_often_the_host_is_killed() {
     const CLIENTS: usize = 3;
     let place = place();
     let (machine, port) = booted(place.path());
-    let mut life = start(&machine);
+    let mut life = Life::up(&machine);
     let (mut set, mut counted, mut unsure) = (Vec::new(), Vec::new(), 0);
     for round in 0..12 {
         let killer = life.killer();
@@ -231,7 +225,7 @@ fn what_was_acknowledged_is_there_however_often_the_host_is_killed() {
             clients.into_iter().map(|client| client.join().unwrap()).collect()
         });
         life.see_dead();
-        life = start(&machine);
+        life = Life::up(&machine);
         for (keys, counts, asked) in lives {
             unsure += asked - counts.len();
             set.extend(keys);
@@ -283,7 +277,7 @@ fn redis_cli_can_talk_to_it() {
     }
     let place = place_in_memory();
     let (machine, port) = booted(place.path());
-    let mut life = start(&machine);
+    let mut life = Life::up(&machine);
     let said = |words: &[&str], typed: &[u8]| {
         let mut command = Command::new("redis-cli");
         command.args(["-p", &port.to_string()]).args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -298,7 +292,7 @@ fn redis_cli_can_talk_to_it() {
     assert_eq!(said(&["--no-raw", "INCR", "eggs"], b""), "(integer) 1\n");
     assert_eq!(said(&["-x", "SET", "blob"], b"a\nb\0c"), "OK\n");
     let _ = life.kill();
-    life = start(&machine);
+    life = Life::up(&machine);
     let lines =
         b"GET milk\nINCR eggs\nEXPIRE eggs 100\nTTL eggs\nTTL milk\nTTL none\nDEL milk eggs none\nGET milk\nNONSENSE\n";
     assert_eq!(said(&[], lines), "two litres\n2\n1\n100\n-1\n-2\n2\n\nERR unknown command 'NONSENSE'\n\n");

@@ -58,12 +58,6 @@ fn echo(folder: &Path) -> (PathBuf, u16) {
     machine_of(folder, &program)
 }
 
-fn start(machine: &Path) -> Life {
-    let mut life = Life::start(machine);
-    drop(life.talk(machine));
-    life
-}
-
 fn connect(port: u16, path: &str) -> Result<Socket, String> {
     let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -93,7 +87,7 @@ fn ask(socket: &mut Socket, text: &str) -> String {
 fn what_is_said_is_answered_until_one_side_has_enough() {
     let place = place_in_memory();
     let (machine, port) = echo(place.path());
-    let life = start(&machine);
+    let life = Life::up(&machine);
     let mut socket = connect(port, "/").unwrap();
     assert_eq!(ask(&mut socket, "hello"), "hello");
     assert_eq!(ask(&mut socket, ""), "");
@@ -138,7 +132,7 @@ fn what_is_said_is_answered_until_one_side_has_enough() {
 fn what_is_no_websocket_is_refused() {
     let place = place_in_memory();
     let (machine, port) = echo(place.path());
-    let life = start(&machine);
+    let life = Life::up(&machine);
     let said = |headers: &str| {
         let mut client = Client::of(port);
         client.request("GET /", headers, "").unwrap();
@@ -179,7 +173,7 @@ fn many_that_are_silent_cost_the_others_nothing() {
     const SILENT: usize = 500;
     let place = place_in_memory();
     let (machine, port) = echo(place.path());
-    let mut life = start(&machine);
+    let mut life = Life::up(&machine);
     let mut silent: Vec<_> = (0..SILENT).map(|_| connect(port, "/").unwrap()).collect();
     let mut one = connect(port, "/").unwrap();
     for _ in 0..10 {
@@ -192,7 +186,7 @@ fn many_that_are_silent_cost_the_others_nothing() {
     }
     let _ = life.kill();
     drop((silent, one));
-    life = start(&machine);
+    life = Life::up(&machine);
     wait_until(|| send(&machine, "") == format!("10 {} 0", SILENT + 1));
     let _ = life.stop().0.ok();
 }
@@ -201,7 +195,7 @@ fn many_that_are_silent_cost_the_others_nothing() {
 fn a_room_forgets_nothing_that_it_has_told() {
     let place = place();
     let (machine, port) = machine_of(place.path(), &example("talk/talk.abide"));
-    let mut life = start(&machine);
+    let mut life = Life::up(&machine);
     let mut lines: Vec<String> = Vec::new();
     for round in 0..5 {
         let mut ann = connect(port, "/room").unwrap();
@@ -219,7 +213,7 @@ fn a_room_forgets_nothing_that_it_has_told() {
         }
         let _ = life.kill();
         assert!(hear(&mut bob).starts_with("error"), "the host has died");
-        life = start(&machine);
+        life = Life::up(&machine);
     }
     let said = run(["query".as_ref(), machine.as_os_str(), "".as_ref()]).ok();
     assert_eq!(said.lines().count(), lines.len());
