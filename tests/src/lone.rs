@@ -184,29 +184,18 @@ impl Lone {
 
     fn post_with_key(&mut self, payload: &[u8], key: Vec<u8>) -> u64 {
         self.asked += 1;
-        let (asker, payload) = (Some(Asker(self.asked)), payload.to_vec());
-        self.machine().arrive(Arrival::Message {
-            port: PortId::OWNER,
-            from: vec![],
-            payload,
-            asker,
-            key,
-            room: Room::default(),
-        });
+        self.arrive(self.asked, payload.to_vec(), key);
         self.asked
     }
 
     /// Asks again for the news of something that was sent before a kill.
     pub fn post_again(&mut self, number: u64) {
-        let (asker, payload, key) = (Some(Asker(number)), Vec::new(), number.to_be_bytes().repeat(2));
-        self.machine().arrive(Arrival::Message {
-            port: PortId::OWNER,
-            from: vec![],
-            payload,
-            asker,
-            key,
-            room: Room::default(),
-        });
+        self.arrive(number, Vec::new(), number.to_be_bytes().repeat(2));
+    }
+
+    fn arrive(&mut self, number: u64, payload: Vec<u8>, key: Vec<u8>) {
+        let (port, from, asker, room) = (PortId::OWNER, Vec::new(), Some(Asker(number)), Room::default());
+        self.machine().arrive(Arrival::Message { port, from, payload, asker, key, room });
     }
 
     /// One turn, done as the loop says. False if there was nothing to do.
