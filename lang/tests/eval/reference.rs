@@ -1,9 +1,10 @@
 //! The rules once more, written from their text alone: plain recursion over a graph of shared cells. Slow; it has a limit of steps.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
-use lang::{Nat, Value};
+use lang::{Nat, PinHash, Value};
 use num_bigint::BigUint;
 
 /// Why there is no value.
@@ -185,9 +186,9 @@ impl Reference {
 
     /// The normal form of a value, if that is found in time.
     pub(crate) fn evaluate(&mut self, value: &Value) -> Result<Value, Stop> {
-        let cell = load(value);
+        let cell = load(value, &mut HashMap::new());
         let cell = self.normal(&cell)?;
-        Ok(unload(&cell))
+        Ok(unload(&cell, &mut HashMap::new()))
     }
 }
 
@@ -243,27 +244,45 @@ fn read(slots: &[Cell], body: &Cell) -> Cell {
     body.clone()
 }
 
-fn load(value: &Value) -> Cell {
+/// Each pin once, however often it is named: written out, the functions of a library that use each other take hundreds of megabytes.
+fn load(value: &Value, pins: &mut HashMap<PinHash, Cell>) -> Cell {
     match value {
         Value::Nat(n) => cell(Node::Nat(n.to_big())),
-        Value::Pin(pin) => cell(Pin(load(pin.content()))),
-        Value::Law(law) => cell(Law(law.name().to_big(), law.arity().to_big(), load(law.body()))),
-        Value::App(app) => app.args().iter().fold(load(app.head()), |f, x| {
-            let x = load(x);
-            // Whether it is to be evaluated is known when it is.
-            let waits = !matches!(&*f.borrow(), Call(..)) && arity(&f) > BigUint::from(1u32);
-            cell(if waits { App(f, x) } else { Call(f, x) })
-        }),
+        Value::Pin(pin) => {
+            if let Some(pin) = pins.get(&pin.hash()) {
+                return pin.clone();
+            }
+            let content = load(pin.content(), pins);
+            pins.entry(pin.hash()).or_insert_with(|| cell(Pin(content))).clone()
+        }
+        Value::Law(law) => cell(Law(law.name().to_big(), law.arity().to_big(), load(law.body(), pins))),
+        Value::App(app) => {
+            let mut f = load(app.head(), pins);
+            for x in app.args() {
+                let x = load(x, pins);
+                // Whether it is to be evaluated is known when it is.
+                let waits = !matches!(&*f.borrow(), Call(..)) && arity(&f) > BigUint::from(1u32);
+                f = cell(if waits { App(f, x) } else { Call(f, x) });
+            }
+            f
+        }
     }
 }
 
-fn unload(x: &Cell) -> Value {
+fn unload(x: &Cell, pins: &mut HashMap<*const RefCell<Node>, Value>) -> Value {
     match &*x.borrow() {
         Node::Nat(n) => Nat::from(n.clone()).into(),
-        Pin(content) => Value::pin(unload(content)).unwrap(),
-        Law(n, a, b) => Value::law(n.clone().into(), a.clone().into(), unload(b)).unwrap(),
-        App(f, y) => Value::app(unload(f), vec![unload(y)]),
-        Same(to) => unload(to),
+        Pin(content) => {
+            if let Some(pin) = pins.get(&Rc::as_ptr(x)) {
+                return pin.clone();
+            }
+            let pin = Value::pin(unload(content, pins)).unwrap();
+            pins.insert(Rc::as_ptr(x), pin.clone());
+            pin
+        }
+        Law(n, a, b) => Value::law(n.clone().into(), a.clone().into(), unload(b, pins)).unwrap(),
+        App(f, y) => Value::app(unload(f, pins), vec![unload(y, pins)]),
+        Same(to) => unload(to, pins),
         Call(..) | Busy => unreachable!("normal"),
     }
 }
