@@ -15,6 +15,7 @@ mod launch;
 mod machine;
 mod opening;
 mod report;
+mod web;
 
 use report::Report;
 
@@ -22,7 +23,7 @@ use report::Report;
 type Section = (&'static str, fn(&mut Report));
 
 /// The sections in the order of docs/bench.md.
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     ("events one by one", events::sequential),
     ("events queued", events::queued),
     ("commits", commits::run),
@@ -31,6 +32,7 @@ const SECTIONS: [Section; 8] = [
     ("launch", launch::run),
     ("opening", opening::run),
     ("choices", choices::run),
+    ("web", web::run),
 ];
 
 /// Runs the sections that the command line names, or all.

@@ -160,6 +160,19 @@ static inline abide_bytes abide_read_text(abide_reader *reader);
 static inline uint64_t abide_read_array(abide_reader *reader); /* then read that many items */
 static inline bool abide_read_end(abide_reader *reader);       /* nothing was wrong and nothing is left */
 
+/* ---- HTTP ---------------------------------------------------------------------------------------------------------------------- */
+
+/* The payloads of the port http (docs/ports.md). The bytes of a request are gone when abide_main returns. */
+typedef struct {
+    abide_bytes method;
+    abide_bytes target;
+    abide_bytes body;
+    abide_bytes headers; /* still encoded: an array of [name, value], names in small letters */
+} abide_http_request;
+
+static inline bool abide_read_http(abide_bytes payload, abide_http_request *request); /* false: it is no request */
+static inline void abide_answer_http(abide_output *out, uint64_t reply, uint64_t status, const char *type, abide_bytes body);
+
 /* ---- Pure imports -------------------------------------------------------------------------------------------------------------- */
 
 /* BLAKE3-256 of `size` bytes into the 32 bytes at `out`. Only imported if used. */
@@ -484,6 +497,43 @@ static inline bool abide_time(abide_bytes payload, uint64_t *time) {
     if (!abide_read_end(&reader)) return false;
     *time = value;
     return true;
+}
+
+static inline bool abide_read_http(abide_bytes payload, abide_http_request *request) {
+    abide_reader reader = abide_read(payload);
+    if (abide_read_array(&reader) != 4) return false;
+    request->method = abide_read_bytes(&reader);
+    request->target = abide_read_bytes(&reader);
+    const uint8_t *headers = reader.at;
+    for (uint64_t left = abide_read_array(&reader); left > 0 && !reader.bad; left--) {
+        if (abide_read_array(&reader) != 2) return false;
+        abide_read_bytes(&reader);
+        abide_read_bytes(&reader);
+    }
+    request->headers = (abide_bytes){headers, (size_t)(reader.at - headers)};
+    request->body = abide_read_bytes(&reader);
+    return abide_read_end(&reader);
+}
+
+/* The payload's length comes before it, so its parts are measured first: [status, [["content-type", type]], body]. */
+static inline void abide_answer_http(abide_output *out, uint64_t reply, uint64_t status, const char *type, abide_bytes body) {
+    if (!abide_can_answer(out, reply)) return;
+    uint8_t head[ABIDE_CBOR_HEAD_MAX];
+    abide_bytes name = abide_text("content-type"), value = abide_text(type);
+    size_t size = 3 + abide_cbor_head(head, ABIDE_CBOR_UINT, status) + abide_cbor_head(head, ABIDE_CBOR_BYTES, name.size) + name.size +
+                  abide_cbor_head(head, ABIDE_CBOR_BYTES, value.size) + value.size + abide_cbor_head(head, ABIDE_CBOR_BYTES, body.size) +
+                  body.size;
+    abide_buffer *item = abide_item(out, 4, 1);
+    abide_put_uint(item, reply);
+    abide_put_uint(item, 0);
+    abide_append(item, head, abide_cbor_head(head, ABIDE_CBOR_BYTES, size));
+    abide_put_array(item, 3);
+    abide_put_uint(item, status);
+    abide_put_array(item, 1);
+    abide_put_array(item, 2);
+    abide_put_bytes(item, name);
+    abide_put_bytes(item, value);
+    abide_put_bytes(item, body);
 }
 
 static inline void abide_cancel(abide_output *out, uint64_t request) {

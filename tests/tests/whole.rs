@@ -62,5 +62,7 @@ mod tcp;
 mod tidy;
 #[path = "whole/torture.rs"]
 mod torture;
+#[path = "whole/web_examples.rs"]
+mod web_examples;
 #[path = "whole/websockets.rs"]
 mod websockets;

@@ -71,7 +71,7 @@ fn replay(name: &str) {
 
 #[test]
 fn readmes_show_what_happens() {
-    ["bank", "chat", "feeds", "fib", "kv", "upgrade"].into_iter().for_each(replay);
+    ["bank", "chat", "feeds", "fib", "kv", "todo", "upgrade"].into_iter().for_each(replay);
 }
 
 /// Transfers until the machine is killed, thirty times: the total is what it was, and what was answered has been done.
