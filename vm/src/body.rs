@@ -25,6 +25,7 @@ use crate::engine::{Code, CodeError, Engine, Mode, Settings};
 use crate::guest::{Fault, Guest, HostFault, RestoreError};
 use crate::ledger::{Ledger, Release, Revoked, Terms, Violation};
 use crate::memory::PagerError;
+use crate::step_loop::Written;
 use become_program::Unfit;
 use captured::Captured;
 pub use replay::{Difference, Divergence};
@@ -55,6 +56,8 @@ pub struct Body {
     /// Blobs of tables and programs that no checkpoint holds.
     blobs: Vec<(Link, Vec<u8>)>,
     blobs_in_flight: Vec<(Link, Vec<u8>)>,
+    /// What batches have changed of the memories, where somebody watches.
+    written: Option<Vec<Written>>,
 }
 
 /// A body cannot go on.
@@ -126,6 +129,7 @@ impl Body {
             lost,
             blobs: Vec::new(),
             blobs_in_flight: Vec::new(),
+            written: None,
         };
         if let Some(state) = state {
             body.durable.clone_from(&state.memories);
@@ -313,6 +317,9 @@ impl Body {
                         }
                         tree.set(index, id, self.objects.as_ref())?;
                         self.captured.take(position, index, &bytes);
+                        if let Some(written) = &mut self.written {
+                            written.push(Written { memory: position, page: index, is_zero: id.is_none() });
+                        }
                     }
                     memories.push(Memory { pages: tree.pages(), root: tree.root() });
                 }
@@ -417,6 +424,33 @@ impl Body {
                 Ok(())
             })?;
             memories.push(pages);
+        }
+        Ok(memories)
+    }
+}
+
+impl Body {
+    /// Begins to gather what batches change.
+    pub(crate) fn watch(&mut self) {
+        self.written = Some(Vec::new());
+        self.ledger.watch();
+    }
+
+    /// The pages that were changed since this was last asked, if that is gathered.
+    pub(crate) fn take_written(&mut self) -> Option<Vec<Written>> {
+        self.written.as_mut().map(std::mem::take)
+    }
+
+    /// How many pages each memory has, and those that are not zero, as of the last boundary.
+    pub(crate) fn pages_in_use(&self) -> Result<Vec<(u64, Vec<PageIndex>)>, LoadError> {
+        let mut memories = Vec::with_capacity(self.trees.len());
+        for tree in &self.trees {
+            let mut pages = Vec::new();
+            tree.for_each::<LoadError>(self.objects.as_ref(), &mut |index, _| {
+                pages.push(index);
+                Ok(())
+            })?;
+            memories.push((tree.pages(), pages));
         }
         Ok(memories)
     }

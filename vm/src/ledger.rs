@@ -24,6 +24,7 @@ use seed::object::{Link, Objects, links};
 use seed::trie::Trie;
 use seed::{CallId, Domain, EffectId, LoadError, PortId, ReplyId, RequestId};
 
+use crate::step_loop::{Asked, Open};
 pub use apply::{Release, Revoked};
 pub use check::{Terms, Violation};
 use entries::{all, decode, key, outcome_key, payload, read_outcome, read_reply, read_request};
@@ -46,6 +47,8 @@ pub struct Ledger {
     in_flight: usize,
     /// Requests that are due to be broken and were not before.
     due: Vec<RequestId>,
+    /// Requests that were opened or closed, where somebody watches.
+    turned: Option<Vec<(RequestId, Option<Asked>)>>,
 }
 
 /// An open request.
@@ -110,6 +113,7 @@ impl Ledger {
             blobs: Vec::new(),
             in_flight: 0,
             due: Vec::new(),
+            turned: None,
         }
     }
 
@@ -154,6 +158,28 @@ impl Ledger {
     #[must_use]
     pub fn take_due(&mut self) -> Vec<RequestId> {
         std::mem::take(&mut self.due)
+    }
+
+    /// Begins to gather which requests are opened and closed.
+    pub(crate) fn watch(&mut self) {
+        self.turned = Some(Vec::new());
+    }
+
+    /// Which were since this was last asked, in order.
+    pub(crate) fn take_turned(&mut self) -> Vec<(RequestId, Option<Asked>)> {
+        self.turned.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// How much is open.
+    ///
+    /// # Errors
+    /// If the store fails or is damaged.
+    pub(crate) fn open(&mut self, objects: &dyn Objects) -> Result<Open, LoadError> {
+        Ok(Open {
+            requests: self.requests.len(objects)?,
+            replies: self.replies.len(objects)?,
+            effects: self.effects.len(objects)?,
+        })
     }
 
     /// The number of the reply that will be owed next.

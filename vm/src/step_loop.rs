@@ -19,6 +19,7 @@ mod asks;
 mod news;
 mod regrant;
 mod run;
+mod watched;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -35,6 +36,7 @@ use admit::Entry;
 use askers::Askers;
 use asks::Asks;
 pub use news::{Arrival, Asker, AskerNews, Outgoing, Room};
+pub use watched::{Asked, Changes, Open, Stand, WATCHED_BYTES_MAX, Written};
 
 /// How the loop behaves where nothing is declared in the image.
 #[derive(Debug, Clone, Copy)]

@@ -107,7 +107,7 @@ impl Ledger {
                 }
             }
             Input::Answer { request, more: false, .. } | Input::Broken { request, .. } => {
-                self.requests.remove(&key(request.0), objects)?;
+                self.remove_request(*request, objects)?;
             }
             Input::Again { .. } => self.again = false,
             Input::Gone { reply } => drop(self.replies.remove(&key(reply.0), objects)?),
@@ -130,7 +130,7 @@ impl Ledger {
                     releases.push(Release::Refuse { reply, code, text });
                 }
                 Output::Cancel { request } => {
-                    if let Some(entry) = self.requests.remove(&key(request.0), objects)? {
+                    if let Some(entry) = self.remove_request(request, objects)? {
                         let Request { port, broken, .. } = decode(&self.blobs, objects, entry, read_request)?;
                         // No port has one in hand that is due to be broken.
                         if broken.is_none() {

@@ -10,6 +10,7 @@ use seed::trie::{Entry, Trie};
 use seed::{CallId, Domain, Id, LoadError, PortId, ReplyId, RequestId};
 
 use super::{Ledger, Outcome, Reply, Request};
+use crate::step_loop::Asked;
 
 const INLINE_BYTES_MAX: usize = 512;
 
@@ -33,7 +34,22 @@ impl Ledger {
             (None, Some(call)) => drop(data.uint(call.0)),
             (None, None) => {}
         }
-        self.requests.insert(&key(number.0), Entry { data: data.finish(), link }, objects).map(drop)
+        self.requests.insert(&key(number.0), Entry { data: data.finish(), link }, objects)?;
+        if let Some(turned) = &mut self.turned {
+            turned.push((number, Some(Asked::of(request))));
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_request(
+        &mut self,
+        number: RequestId,
+        objects: &dyn Objects,
+    ) -> Result<Option<Entry>, LoadError> {
+        if let Some(turned) = &mut self.turned {
+            turned.push((number, None));
+        }
+        self.requests.remove(&key(number.0), objects)
     }
 
     /// Remembers how a keyed message was answered, if the key still stands for it: the window may have passed, and the key may have come
