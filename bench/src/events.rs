@@ -95,6 +95,7 @@ fn start(folder: &Path, place: &Path) -> Running {
         is_silent: false,
         stops_at_once: false,
         listens: false,
+        watch: None,
     };
     Running::start(machine, options).expect("the machine starts")
 }

@@ -1,9 +1,12 @@
 //! The command line, declared once: help, completions, manual pages and docs/cli.md are made from it.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use seed::Seq;
+
+use crate::ports::sockets::listening_address;
 
 /// A machine that never stops existing.
 #[derive(Debug, Parser)]
@@ -171,6 +174,9 @@ pub struct RunFlags {
     /// How fast everything stored is checked in the background, over and over: MiB a second, or off.
     #[arg(long, value_name = "PACE", default_value = "4", value_parser = parse_pace)]
     pub scrub: u64,
+    /// Show the machine as it runs, to this user's browser: at http://127.0.0.1:22433/, or at another port or address of this host.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = DASHBOARD, value_parser = parse_dashboard)]
+    pub dashboard: Option<SocketAddr>,
 }
 
 /// `abide scrub`, which `abide start` runs.
@@ -185,7 +191,7 @@ pub struct Scrub {
 
 /// `abide start`
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  abide start ./counter")]
+#[command(after_help = "Examples:\n  abide start ./counter\n  abide start ./counter --dashboard")]
 pub struct Start {
     /// The machine.
     pub machine: PathBuf,
@@ -493,6 +499,23 @@ fn parse_pace(text: &str) -> Result<u64, String> {
         Ok(pace @ 1..=PACE_MAX) => Ok(pace),
         _ => Err(format!("it is a number of MiB a second from 1 to {PACE_MAX}, or off")),
     }
+}
+
+/// Where a dashboard is unless it is told: ABIDE on the keys of a telephone.
+const DASHBOARD: &str = "127.0.0.1:22433";
+
+fn parse_dashboard(text: &str) -> Result<SocketAddr, String> {
+    let Some(address) = listening_address(text) else {
+        return Err(format!(
+            "it is a port, or an address such as {DASHBOARD}; where a machine comes after it, write --dashboard={DASHBOARD}"
+        ));
+    };
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(format!(
+        "it shows all that enters the machine, so it is on this host alone; from another one: ssh -L 22433:{DASHBOARD} HOST"
+    ))
 }
 
 fn parse_key(text: &str) -> Result<String, String> {

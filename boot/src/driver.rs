@@ -14,6 +14,7 @@ mod grants;
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -21,11 +22,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use persist::folder::Identity;
-use persist::journal::{AppendError, Commit};
+use persist::journal::{AppendError, Commit, Start, each_batch};
 use persist::machine::{Machine, MachineError};
 use seed::message::Code;
 use seed::record::Epoch;
-use seed::{Nanos, PortId};
+use seed::{Nanos, PortId, Seq};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedSender;
@@ -42,6 +43,7 @@ use vm::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, Ro
 pub use self::grants::{Change, RegrantError, Regranted, number};
 use self::grants::{Granting, Told};
 use crate::clocks::{MachineClock, random};
+use crate::dashboard::{Noted, RECORDS_MAX, Watch};
 use crate::injection::{Side, at_commit, at_start};
 use crate::ports;
 use crate::ports::console::{Console, Target};
@@ -70,6 +72,8 @@ pub struct Options {
     pub stops_at_once: bool,
     /// Whether servers among its ports are open to clients: where it runs for its own sake, not for one message.
     pub listens: bool,
+    /// Who is told what becomes durable, if anybody watches.
+    pub watch: Option<Arc<Watch>>,
 }
 
 /// What comes to the guest thread.
@@ -408,6 +412,9 @@ fn set_up(
     if options.stops_at_once {
         step_loop.stop();
     }
+    if let Some(watch) = &options.watch {
+        begin_watch(watch, &machine, &mut step_loop)?;
+    }
 
     let clock = Arc::new(MachineClock::since(branch.time));
     let line = {
@@ -437,13 +444,14 @@ fn set_up(
     });
     let ports = host.as_ref().map_or_else(|| Ok(HashMap::new()), |host| ports::open(&granting.grants, host))?;
     let (commits, queue) = channel();
+    let watch = options.watch.clone();
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
         thread::Builder::new().name(name.to_owned()).spawn(run).map_err(RunError::Host)
     };
     let (told, preferred) = channel();
     let commit = move || {
         let _ = told.send(prefer_this_thread());
-        commit_all(machine, &queue, &events);
+        commit_all(machine, &queue, &events, watch.as_deref());
     };
     let committer = spawn("abide-commit", Box::new(commit))?;
     if !preferred.recv().unwrap_or(false) {
@@ -487,7 +495,7 @@ struct Guest {
     host: Option<ports::Host>,
     granting: Granting,
     line: Line,
-    commits: Option<Sender<Box<Commit>>>,
+    commits: Option<Sender<(Box<Commit>, Option<Noted>)>>,
     committer: Option<JoinHandle<()>>,
     /// Who waits for answers.
     askers: HashMap<Asker, UnboundedSender<AskerNews>>,
@@ -522,8 +530,9 @@ impl Guest {
             match step_loop.turn(self.clock.now())? {
                 Turn::Worked => {}
                 Turn::Commit(commit) => {
+                    let noted = step_loop.take_changes()?.map(Noted::now);
                     if let Some(commits) = &self.commits {
-                        let _ = commits.send(commit);
+                        let _ = commits.send((commit, noted));
                     }
                 }
                 Turn::Release(outgoing) => outgoing.into_iter().for_each(|one| self.release(one)),
@@ -638,14 +647,38 @@ impl Guest {
     }
 }
 
-fn commit_all(mut machine: Machine, queue: &Receiver<Box<Commit>>, events: &Sender<Event>) {
-    for commit in queue {
+/// Lets somebody watch a machine that is about to run. What stands in its log already is part of what they see.
+fn begin_watch(watch: &Watch, machine: &Machine, step_loop: &mut StepLoop) -> Result<(), RunError> {
+    let branch = machine.branch();
+    let mut recent = Vec::new();
+    let first = Seq(branch.end.0.saturating_sub(RECORDS_MAX as u64));
+    each_batch(machine.store().as_ref(), branch, Start::At(first), &mut |batch, _| {
+        recent.push(batch);
+        ControlFlow::Continue(())
+    })
+    .map_err(MachineError::from)?;
+    let stand = step_loop.watch()?;
+    watch.begin(branch, step_loop.body().image().code, stand, recent);
+    Ok(())
+}
+
+fn commit_all(
+    mut machine: Machine,
+    queue: &Receiver<(Box<Commit>, Option<Noted>)>,
+    events: &Sender<Event>,
+    watch: Option<&Watch>,
+) {
+    for (commit, noted) in queue {
         at_commit(Side::Before);
         let outcome = machine.append(&commit).map(|_| at_commit(Side::After));
         let failed = outcome.is_err();
+        let took = noted.as_ref().map(Noted::elapsed);
         let _ = events.send(Event::Committed(outcome));
         if failed {
             return;
+        }
+        if let (Some(watch), Some(noted), Some(took)) = (watch, noted, took) {
+            watch.durable(*commit, noted, took, machine.branch());
         }
     }
 }

@@ -7,6 +7,7 @@ mod commands;
 
 pub mod clocks;
 pub mod control;
+pub mod dashboard;
 pub mod driver;
 mod injection;
 pub mod ports;

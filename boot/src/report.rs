@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -169,6 +170,14 @@ pub enum Failure {
     /// The machine's program or state.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// Its dashboard cannot be opened.
+    #[error("the dashboard cannot listen on {address}")]
+    Dashboard {
+        /// Where it should be.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// Running it.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -544,6 +553,10 @@ impl Failure {
                 let at = name.split_once(':').map_or(name.as_str(), |(_, at)| at);
                 Some(format!("something else listens on {at}; stop it, then do this again"))
             }
+            Self::Dashboard { address, source } if source.kind() == io::ErrorKind::AddrInUse => Some(format!(
+                "something else listens on {}; --dashboard 0 takes a port that is free, and says which",
+                address.port()
+            )),
             Self::Repair { source, .. } => match source.as_ref() {
                 Self::Machine(MachineError::Lock(LockError::Held { .. })) => {
                     Some("a running machine is not repaired: stop it first".to_owned())

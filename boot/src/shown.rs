@@ -110,7 +110,7 @@ fn is_plain(text: &str) -> bool {
 
 const LINE_CHARS_MAX: usize = 160;
 
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     match text.char_indices().nth(LINE_CHARS_MAX) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}... ({} bytes)", &text[..end], text.len()),

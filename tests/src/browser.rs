@@ -115,6 +115,41 @@ impl Page {
     }
 }
 
+impl Page {
+    /// What it looks like in a window of this size, as a PNG.
+    ///
+    /// # Panics
+    /// If the browser does not say.
+    #[track_caller]
+    pub fn picture(&mut self, wide: u32, high: u32, is_dark: bool) -> Vec<u8> {
+        let scheme = if is_dark { "dark" } else { "light" };
+        let size = json!({ "width": wide, "height": high, "deviceScaleFactor": 1, "mobile": false });
+        self.line.call("Emulation.setDeviceMetricsOverride", &size);
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.line.call("Emulation.setEmulatedMedia", &media);
+        // Two frames later, what follows from that has been drawn.
+        let drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))";
+        self.line.call("Runtime.evaluate", &json!({ "expression": drawn, "awaitPromise": true }));
+        let taken = self.line.call("Page.captureScreenshot", &json!({ "format": "png" }));
+        from_base64(taken["data"].as_str().expect("a picture is text"))
+    }
+}
+
+fn from_base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = text.bytes().filter_map(|byte| DIGITS.iter().position(|digit| *digit == byte));
+    let (mut bytes, mut held, mut bits) = (Vec::with_capacity(text.len()), 0_usize, 0);
+    for digit in digits {
+        (held, bits) = (held << 6 | digit, bits + 6);
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push(u8::try_from(held >> bits).expect("a byte is left"));
+            held &= (1 << bits) - 1;
+        }
+    }
+    bytes
+}
+
 /// A line to the browser, over which one thing is asked at a time.
 struct Line {
     socket: WebSocket<TcpStream>,

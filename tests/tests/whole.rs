@@ -19,6 +19,8 @@ mod conversations;
 mod copies;
 #[path = "whole/damage.rs"]
 mod damage;
+#[path = "whole/dashboard.rs"]
+mod dashboard;
 #[path = "whole/engines.rs"]
 mod engines;
 #[path = "whole/examples.rs"]

@@ -59,6 +59,7 @@ pub(crate) fn options(flags: Option<RunFlags>, console: Target) -> Result<Option
         is_silent: false,
         stops_at_once: false,
         listens: flags.is_some(),
+        watch: None,
     })
 }
 

@@ -8,7 +8,7 @@
 mod answer;
 mod apology;
 mod exchange;
-mod pace;
+pub(crate) mod pace;
 mod site;
 mod websocket;
 

@@ -55,7 +55,7 @@ pub(super) fn end(runtime: &Runtime, listening: &mut JoinHandle<()>) {
 
 /// Where a server listens: `8080` is on this host alone, `0.0.0.0:8080` open to all.
 #[must_use]
-pub(super) fn listening_address(at: &str) -> Option<SocketAddr> {
+pub(crate) fn listening_address(at: &str) -> Option<SocketAddr> {
     if at.bytes().all(|byte| byte.is_ascii_digit()) {
         return at.parse().ok().map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
     }
@@ -66,7 +66,7 @@ pub(super) fn listening_address(at: &str) -> Option<SocketAddr> {
 ///
 /// # Errors
 /// If nothing can listen there.
-pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // What is left of connections of the run before is no reason to wait.
     socket.set_reuseaddr(true)?;

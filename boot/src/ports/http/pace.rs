@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// Of time.
-pub(super) const WINDOW: Duration = Duration::from_secs(30);
+pub(crate) const WINDOW: Duration = Duration::from_secs(30);
 /// That are to be moved in it: at most what a body has that needs no room of others.
 pub(super) const WINDOW_BYTES: usize = 64 << 10;
 
@@ -101,7 +101,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
 }
 
 /// A connection whose client has to read what is written.
-pub(super) struct PacedStream {
+pub(crate) struct PacedStream {
     tcp: Arc<TcpStream>,
     pace: Pace,
     /// Whether its end now would be taken for the end of what is being sent over it.
@@ -109,7 +109,7 @@ pub(super) struct PacedStream {
 }
 
 impl PacedStream {
-    pub(super) fn of(tcp: Arc<TcpStream>, is_cut: Arc<AtomicBool>) -> Self {
+    pub(crate) fn of(tcp: Arc<TcpStream>, is_cut: Arc<AtomicBool>) -> Self {
         Self { tcp, pace: Pace::of(WINDOW), is_cut }
     }
 
