@@ -23,7 +23,10 @@ const SLOWER_BY: u32 = 16;
 ///
 /// After the host's clock was set back, a machine's time goes on from where it was, a sixteenth slower, until the host's clock has caught up. So
 /// nobody in the machine sees time go back, and a wait for the next second is over in a second and not when the host gets there again.
-pub struct MachineClock(Mutex<Told>);
+pub struct MachineClock {
+    since: Nanos,
+    told: Mutex<Told>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Told {
@@ -35,13 +38,19 @@ impl MachineClock {
     /// The clock of a machine that knows of this time.
     #[must_use]
     pub fn since(time: Nanos) -> Self {
-        Self(Mutex::new(Told { time, at: Instant::now() }))
+        Self { since: time, told: Mutex::new(Told { time, at: Instant::now() }) }
+    }
+
+    /// What the machine knew of the time when it was started.
+    #[must_use]
+    pub fn started_from(&self) -> Nanos {
+        self.since
     }
 
     /// The machine's time.
     #[must_use]
     pub fn now(&self) -> Nanos {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let at = Instant::now();
         *told = Told { time: told.time_after(at.saturating_duration_since(told.at), wall_clock()), at };
         told.time

@@ -507,6 +507,7 @@ struct Guest {
 impl Guest {
     fn run(mut self, mut step_loop: StepLoop, inbox: Receiver<Event>) -> Result<Ended, RunError> {
         let ended = self.turn_until_ended(&mut step_loop, &inbox);
+        self.ports.values_mut().for_each(|port| port.halt());
         // The store is closed, and the lock given back, before anybody hears of the end.
         drop(step_loop);
         self.commits = None;
@@ -554,8 +555,8 @@ impl Guest {
                 step_loop.arrive(message);
             }
             Event::Tell(message) => step_loop.arrive(message),
-            Event::News(News::Answer { request, more, payload }) => {
-                step_loop.arrive(Arrival::Answer { request, more, payload });
+            Event::News(News::Answer { request, more, payload, room }) => {
+                step_loop.arrive(Arrival::Answer { request, more, payload, room });
             }
             Event::News(News::Broken { request, code, text }) => {
                 step_loop.arrive(Arrival::Broken { request, code, text })

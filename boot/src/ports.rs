@@ -2,9 +2,12 @@
 
 pub mod clock;
 pub mod console;
+pub mod files;
 mod headers;
 pub mod http;
 pub mod http_client;
+mod jobs;
+pub mod log;
 pub mod random;
 pub mod sockets;
 pub mod tcp;
@@ -33,6 +36,8 @@ const KINDS: &[Kind] = &[
     Kind { forms: &["http:PORT", "http:ADDRESS:PORT"], parse: http::parse },
     Kind { forms: &["http-client:ORIGIN", "http-client:ORIGIN/PATH", "http-client:*"], parse: http_client::parse },
     Kind { forms: &["tcp-listen:PORT", "tcp-listen:ADDRESS:PORT", "tcp-connect:HOST:PORT"], parse: tcp::parse },
+    Kind { forms: &["files-read:FOLDER", "files-write:FOLDER"], parse: files::parse },
+    Kind { forms: &["log:FILE"], parse: log::parse },
 ];
 
 /// Ports that every machine is given unless its seed forbids it, in the order of their numbers from 1.
@@ -127,7 +132,7 @@ pub fn forms() -> String {
 /// Whether a grant is what a seed has asked for, or less: `http` asks for any `http:ADDRESS`.
 #[must_use]
 pub fn is_within(asked: &str, granted: &str) -> bool {
-    if let Some(is_within) = http_client::is_within(asked, granted) {
+    if let Some(is_within) = http_client::is_within(asked, granted).or_else(|| files::is_within(asked, granted)) {
         return is_within;
     }
     granted.strip_prefix(asked).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
@@ -138,6 +143,12 @@ pub fn is_within(asked: &str, granted: &str) -> bool {
 pub fn is_akin(one: &str, other: &str) -> bool {
     let kind = |name: &str| name.split(':').next().map(str::to_owned);
     kind(one) == kind(other)
+}
+
+/// The path of a folder or a file that the name of a grant has, if it has one.
+#[must_use]
+pub fn path(name: &str) -> Option<&str> {
+    ["files-read:", "files-write:", "log:"].iter().find_map(|kind| name.strip_prefix(kind))
 }
 
 /// A path that was given in some folder, as it is from anywhere; none if it is no text. Links are not followed: what they lead to may change.

@@ -557,6 +557,13 @@ impl Failure {
                 "something else listens on {}; --dashboard 0 takes a port that is free, and says which",
                 address.port()
             )),
+            Self::Run(RunError::Port { name, .. }) if let Some(path) = ports::path(name) => {
+                let first = format!("see to it that {path} can be used, then do this again");
+                Some(match machine {
+                    Some(machine) => format!("{first}; abide revoke {} {name} does without it", machine.display()),
+                    None => first,
+                })
+            }
             Self::Repair { source, .. } => match source.as_ref() {
                 Self::Machine(MachineError::Lock(LockError::Held { .. })) => {
                     Some("a running machine is not repaired: stop it first".to_owned())

@@ -1,7 +1,7 @@
 //! The base library: its files. The evaluator does some of its functions itself: those that have a jet of their name.
 
 /// The files, each after those that it imports.
-pub const FILES: [(&str, &str); 17] = [
+pub const FILES: [(&str, &str); 18] = [
     ("core", include_str!("../base/core.abide")),
     ("numbers", include_str!("../base/numbers.abide")),
     ("order", include_str!("../base/order.abide")),
@@ -18,5 +18,6 @@ pub const FILES: [(&str, &str); 17] = [
     ("machine", include_str!("../base/machine.abide")),
     ("http", include_str!("../base/http.abide")),
     ("tcp", include_str!("../base/tcp.abide")),
+    ("files", include_str!("../base/files.abide")),
     ("threads", include_str!("../base/threads.abide")),
 ];

@@ -70,6 +70,11 @@ impl Writer {
         self
     }
 
+    /// What comes before the bytes of a byte string, for one that is not in memory.
+    pub fn bytes_head(&mut self, length: u64) -> &mut Self {
+        self.head(BYTES, length)
+    }
+
     /// A byte string that lies in pieces.
     pub fn bytes_in_pieces(&mut self, pieces: &[impl AsRef<[u8]>]) -> &mut Self {
         self.head(BYTES, pieces.iter().map(|piece| piece.as_ref().len() as u64).sum());

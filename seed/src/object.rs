@@ -16,6 +16,7 @@ use std::error::Error as StdError;
 use thiserror::Error;
 
 use crate::cbor::{CborError, Fault, Reader, Writer};
+use crate::id::Hasher;
 use crate::id::IdError;
 use crate::image::{Image, Program};
 use crate::page::{PAGE_BYTES, ZERO};
@@ -122,6 +123,16 @@ pub fn encode_blob(bytes: &[u8]) -> Vec<u8> {
     let mut writer = Writer::with_capacity(bytes.len() + 12);
     writer.array(2).uint(KIND_BLOB).bytes(bytes);
     writer.finish()
+}
+
+/// The id of a blob of so many bytes, once they have been added.
+#[must_use]
+pub fn blob_hasher(length: u64) -> Hasher {
+    let mut head = Writer::new();
+    head.array(2).uint(KIND_BLOB).bytes_head(length);
+    let mut hasher = Hasher::new(Domain::Object);
+    hasher.update(&head.finish());
+    hasher
 }
 
 /// The bytes in a blob.

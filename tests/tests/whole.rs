@@ -25,6 +25,8 @@ mod dashboard;
 mod engines;
 #[path = "whole/examples.rs"]
 mod examples;
+#[path = "whole/files.rs"]
+mod files;
 #[path = "whole/formatting.rs"]
 mod formatting;
 #[path = "whole/grants.rs"]

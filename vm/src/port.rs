@@ -9,6 +9,8 @@ use std::sync::Arc;
 use seed::message::Code;
 use seed::{CallId, EffectId, RequestId};
 
+use crate::step_loop::Room;
+
 /// One port of the host, for one machine.
 pub trait Port: Send {
     /// An ask. To be answered or broken once, unless it is cancelled first.
@@ -24,6 +26,10 @@ pub trait Port: Send {
 
     /// The machine no longer wants an answer. One that is under way is dropped by the step loop.
     fn cancel(&mut self, request: RequestId);
+
+    /// The machine is about to give its folder back, and another process may run it next: what the port writes by itself must be over when this returns,
+    /// and no more may begin.
+    fn halt(&mut self) {}
 
     /// The machine has stopped: nothing more is asked, and nothing that comes is heard. What it has let out may still be on its way, for which a port
     /// may wait here, but not for long.
@@ -41,6 +47,8 @@ pub enum News {
         more: bool,
         /// What.
         payload: Vec<u8>,
+        /// What it takes of its port's room until it is run.
+        room: Room,
     },
     /// No answer, or no further part, will come.
     Broken {
@@ -67,7 +75,17 @@ impl Line {
 
     /// Answers a request for good.
     pub fn answer(&self, request: RequestId, payload: Vec<u8>) {
-        (self.0)(News::Answer { request, more: false, payload });
+        self.answer_from(request, payload, Room::default());
+    }
+
+    /// Answers a request for good, with something that takes room until it is run.
+    pub fn answer_from(&self, request: RequestId, payload: Vec<u8>, room: Room) {
+        (self.0)(News::Answer { request, more: false, payload, room });
+    }
+
+    /// A part of an answer; others follow. `room` is dropped when it is run, which is when the next one may be sent.
+    pub fn part(&self, request: RequestId, payload: Vec<u8>, room: Room) {
+        (self.0)(News::Answer { request, more: true, payload, room });
     }
 
     /// Breaks a request.

@@ -142,7 +142,11 @@ fn first_image(new: &mut NewMachine, (_, root): Link, granted: &[String]) -> Res
         return Ok((image, regrant));
     }
     let program = Program::decode(&bytes).map_err(malformed)?;
-    let unasked = |name: &&String| !program.asks.iter().any(|asked| ports::is_within(asked, name));
+    let folder = std::env::current_dir().map_err(Failure::Host)?;
+    let unasked = |name: &&String| {
+        let kept = ports::resolve(name, &folder).unwrap_or_else(|| (*name).clone());
+        !program.asks.iter().any(|asked| ports::is_within(asked, &kept))
+    };
     if let Some(name) = granted.iter().find(unasked) {
         return Err(Failure::Grant { name: name.clone(), why: "the seed does not ask for it" });
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use seed::{EffectId, RequestId};
 use vm::ledger::Release;
-use vm::step_loop::Arrival;
+use vm::step_loop::{Arrival, Room};
 
 use super::random::Random;
 use super::{Failure, ensure, ops};
@@ -71,7 +71,7 @@ impl Ports {
         if !more {
             self.asked.remove(&request);
         }
-        Some(Arrival::Answer { request, more, payload })
+        Some(Arrival::Answer { request, more, payload, room: Room::default() })
     }
 
     /// A port gives one of its requests up.

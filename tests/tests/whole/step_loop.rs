@@ -69,7 +69,7 @@ impl Machine {
     /// A port's answer with these operations.
     fn answer(&mut self, request: u64, more: bool, operations: &[u8]) {
         let payload = [&[0; 10], operations].concat();
-        self.host.machine.arrive(Arrival::Answer { request: RequestId(request), more, payload });
+        self.host.machine.arrive(Arrival::Answer { request: RequestId(request), more, payload, room: Room::default() });
     }
 
     /// Runs until there is nothing to do. What was released since the last time.

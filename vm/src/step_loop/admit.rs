@@ -80,7 +80,7 @@ impl StepLoop {
                 Some(_) if !self.askers.has(reply) => admitted(Input::Gone { reply }),
                 _ => Ok(None),
             },
-            Entry::Arrival(Arrival::Answer { request, more, payload }, ask) => {
+            Entry::Arrival(Arrival::Answer { request, more, payload, room: _ }, ask) => {
                 if is_open(request, ask) {
                     admitted(Input::Answer { request, more, payload })
                 } else {

@@ -14,7 +14,7 @@ use crate::ledger::Release;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Asker(pub u64);
 
-/// What a message takes of some room of its sender's, a permit of a semaphore for instance: dropped when the message is run or turned away. It
+/// What a message or an answer takes of some room of its sender's, a permit of a semaphore for instance: dropped when it is run or turned away. It
 /// is no part of what is said, so all are equal.
 #[derive(Clone, Default)]
 pub struct Room(#[expect(dead_code, reason = "it is only to be dropped")] Option<Arc<dyn Any + Send + Sync>>);
@@ -67,6 +67,8 @@ pub enum Arrival {
         more: bool,
         /// What.
         payload: Vec<u8>,
+        /// What it takes of its port's room while it waits.
+        room: Room,
     },
     /// A port gives up.
     Broken {

@@ -61,7 +61,7 @@ fn a_request_to_a_port_that_goes_is_broken_once_also_by_another_process() {
         let before = logged(&life, &disk).len();
         regrant(&mut life, &["clock"], &[]);
         // An answer that is on its way comes too late.
-        life.machine.arrive(Arrival::Answer { request: waiting, more: false, payload: vec![0] });
+        life.machine.arrive(Arrival::Answer { request: waiting, more: false, payload: vec![0], room: Room::default() });
         while life.news.is_empty() {
             life.turn();
         }
@@ -160,7 +160,7 @@ fn what_a_port_that_goes_has_in_hand_comes_to_nothing() {
         let (request, ..) = life.asks.remove(0);
         let mut time = seed::cbor::Writer::new();
         time.uint(1_700_000_100_000_000_000);
-        life.machine.arrive(Arrival::Answer { request, more: false, payload: time.finish() });
+        life.machine.arrive(Arrival::Answer { request, more: false, payload: time.finish(), room: Room::default() });
         while !matches!(life.turn(), Turn::Idle(_)) {}
         assert_eq!(life.lines.len(), lines);
         assert_eq!(life.traces, ["an effect for port 1 was dropped: not granted"]);

@@ -140,7 +140,12 @@ impl Life {
                     let (request, _, _) = self.asks.remove(0);
                     let mut payload = seed::cbor::Writer::new();
                     payload.uint(self.now);
-                    self.machine.arrive(Arrival::Answer { request, more: false, payload: payload.finish() });
+                    self.machine.arrive(Arrival::Answer {
+                        request,
+                        more: false,
+                        payload: payload.finish(),
+                        room: Room::default(),
+                    });
                 }
                 Turn::Idle(None) | Turn::Stopped => return,
                 _ => {}

@@ -11,7 +11,7 @@ use persist::store::Store;
 use seed::image::Image;
 use seed::object::Objects;
 use seed::record::Epoch;
-use seed::{CallId, Domain, Id, LoadError};
+use seed::{CallId, Domain, Id, LoadError, PortId};
 use tokio::sync::OnceCell;
 
 /// A machine as its present incarnation, and those before.
@@ -60,6 +60,15 @@ impl Caller {
     pub async fn key(&self, call: CallId, payload: &[u8]) -> Result<String, String> {
         let incarnation = self.who_made(call).await?;
         Ok(key(&self.machine, &incarnation, call, payload))
+    }
+
+    /// What a port calls something of its own that another process, or another copy of the machine, must not take for its own. A machine that is
+    /// killed and started again calls it the same.
+    #[must_use]
+    pub fn name_for(&self, port: PortId) -> String {
+        let mut hash = blake3::Hasher::new_derive_key("abide port's own name 1");
+        hash.update(&self.machine).update(&self.present.incarnation).update(&port.0.to_be_bytes());
+        hash.finalize().to_hex().chars().take(16).collect()
     }
 
     async fn who_made(&self, call: CallId) -> Result<[u8; 16], String> {
