@@ -3,6 +3,8 @@
 pub mod clock;
 pub mod console;
 pub mod files;
+#[cfg(test)]
+mod golden;
 mod headers;
 pub mod http;
 pub mod http_client;

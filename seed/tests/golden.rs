@@ -1,4 +1,5 @@
-//! Golden vectors: every kind of stored and sent bytes, checked in as text under `tests/golden/`, so that no format changes unseen.
+//! Golden vectors: every kind of stored and sent bytes, checked in as text under `tests/golden/`, so that no format changes unseen; what machines' programs
+//! see is in `docs/golden/abi.txt`.
 //!
 //! A file holds vectors; each is a heading, the value in CBOR diagnostic notation (or in words), and its bytes in hexadecimal:
 //!
@@ -21,7 +22,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use common::{Shelf, from_hex, samples, to_hex};
+use common::vectors::{Vector, explained, parse, render, vector};
+use common::{Shelf, samples, to_hex};
 use seed::cbor::{CborError, Reader, Value, Writer};
 use seed::image::{Image, Program};
 use seed::message::{Input, Output};
@@ -32,25 +34,8 @@ use seed::tree::{PageTree, TreeNode};
 use seed::trie::{Trie, TrieNode};
 use seed::{Domain, Id, LoadError, PageIndex, pack};
 
-struct Vector {
-    name: String,
-    readable: String,
-    bytes: Vec<u8>,
-}
-
-fn vector(name: impl Into<String>, bytes: Vec<u8>) -> Vector {
-    let readable = diagnostic(&Value::decode(&bytes).unwrap(), 0);
-    Vector { name: name.into(), readable, bytes }
-}
-
 /// Each file with its vectors, and the fuzz targets that start from them.
 fn files() -> Vec<(&'static str, &'static [&'static str], Vec<Vector>)> {
-    let inputs = samples::inputs().into_iter().map(|(name, input)| vector(name, input.encode())).collect();
-    let mut outputs: Vec<_> =
-        samples::outputs().into_iter().map(|(name, output)| vector(name, Output::encode_list(&[output]))).collect();
-    let every: Vec<Output> = samples::outputs().into_iter().map(|(_, output)| output).collect();
-    outputs.push(vector("none", Output::encode_list(&[])));
-    outputs.push(vector("every", Output::encode_list(&every)));
     let records = samples::records().into_iter().map(|(name, record)| vector(name, encode_record(&record))).collect();
     let images = vec![
         vector("image", samples::image().encode()),
@@ -66,12 +51,51 @@ fn files() -> Vec<(&'static str, &'static [&'static str], Vec<Vector>)> {
         ("blob", &[], vec![vector("empty", encode_blob(&[])), vector("bytes", encode_blob(b"bytes"))]),
         ("image", &["image"], images),
         ("program", &["program"], vec![vector("program", samples::program().encode())]),
-        ("inputs", &["input"], inputs),
-        ("outputs", &["output"], outputs),
+        ("abi", &[], abi()),
         ("records", &["record"], records),
         ("batch", &["batch"], batches),
         ("pack", &["pack"], packs()),
     ]
+}
+
+/// Every kind of input and output, and a list of all of these.
+fn abi() -> Vec<Vector> {
+    let inputs = samples::inputs().into_iter().map(|(name, input)| {
+        let meaning = match name {
+            "boot" => "boot: genesis data, and the grants",
+            "boot-become" => "boot of what another program has become: a handover",
+            "message" => "a message of the owner, to be answered as reply 9",
+            "message-tell" => "a message of somebody else to port 300, which wants no answer",
+            "answer" => "a part of the answer to request 1; others follow",
+            "broken" => "the request of this number is broken: lost, and why",
+            "again" => "go on, for about 2 ms",
+            "gone" => "whoever waited for reply 4 has gone",
+            "grants" => "the grants, which have changed",
+            "query" => "a query of the owner",
+            other => panic!("what does {other} mean?"),
+        };
+        explained(format!("input {name}"), meaning, input.encode())
+    });
+    let outputs = samples::outputs().into_iter().map(|(name, output)| {
+        let meaning = match name {
+            "ask" => "asks port 2 for the time, as request 1",
+            "ask-effect" => "tells port 1 a line, and wants no answer",
+            "answer" => "the answer to reply 9, all of it",
+            "refuse" => "no answer to reply 9: a code of the machine's own, and why",
+            "cancel" => "request 1 is no longer wanted",
+            "again" => "asks to be called again",
+            "become" => "becomes the program of a seed, with a handover",
+            "trace" => "something for the owner's eyes",
+            other => panic!("what does {other} mean?"),
+        };
+        explained(format!("output {name}"), meaning, Output::encode_list(&[output]))
+    });
+    let every: Vec<Output> = samples::outputs().into_iter().map(|(_, output)| output).collect();
+    let lists = [
+        explained("output none", "nothing", Output::encode_list(&[])),
+        explained("output every", "one of each, in this order", Output::encode_list(&every)),
+    ];
+    inputs.chain(outputs).chain(lists).collect()
 }
 
 fn cbor() -> Vec<Vector> {
@@ -159,52 +183,16 @@ fn encode_record(record: &Record) -> Vec<u8> {
     writer.finish()
 }
 
-/// RFC 8949 diagnostic notation, arrays of arrays on lines of their own.
-fn diagnostic(value: &Value, indent: usize) -> String {
-    match value {
-        Value::Uint(number) => number.to_string(),
-        Value::Bytes(bytes) => format!("h'{}'", to_hex(bytes)),
-        Value::Text(text) => format!("{text:?}"),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(|item| diagnostic(item, indent + 2)).collect();
-            if items.iter().map(String::len).sum::<usize>() <= 100 {
-                return format!("[{}]", items.join(", "));
-            }
-            let margin = " ".repeat(indent);
-            let lines: Vec<String> = items.iter().map(|item| format!("{margin}  {item}")).collect();
-            format!("[\n{}\n{margin}]", lines.join(",\n"))
-        }
-    }
-}
-
-fn render(vectors: &[Vector]) -> String {
-    let mut text = String::from("# Golden vectors; seed/tests/golden.rs says how they are made.\n");
-    for Vector { name, readable, bytes } in vectors {
-        text.push_str(&format!("\n## {name}\n{readable}\n"));
-        bytes.chunks(64).for_each(|line| text.push_str(&format!("hex {}\n", to_hex(line))));
-    }
-    text
-}
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+/// Where a file is: what machines' programs see is documentation, beside docs/abi.md.
+fn path_of(file: &str) -> PathBuf {
+    let folder = if file == "abi" { "../docs/golden" } else { "tests/golden" };
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(file).with_extension("txt")
 }
 
 /// The bytes of the vectors in a file, by name, as checked in.
 fn golden(file: &str) -> BTreeMap<String, Vec<u8>> {
     bless_if_asked();
-    let text = fs::read_to_string(folder().join(file).with_extension("txt")).unwrap();
-    let mut vectors: BTreeMap<String, String> = BTreeMap::new();
-    let mut name = "";
-    for line in text.lines() {
-        if let Some(heading) = line.strip_prefix("## ") {
-            name = heading;
-            vectors.insert(name.to_owned(), String::new());
-        } else if let Some(digits) = line.strip_prefix("hex ") {
-            vectors.get_mut(name).unwrap().push_str(digits);
-        }
-    }
-    vectors.into_iter().map(|(name, digits)| (name, from_hex(&digits))).collect()
+    parse(&fs::read_to_string(path_of(file)).unwrap())
 }
 
 /// Everything that blessing owns: golden files and the fuzzer's seeds, some of which are golden vectors in another guise.
@@ -212,12 +200,24 @@ fn expected() -> Vec<(PathBuf, Vec<u8>)> {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
     let mut expected = Vec::new();
     for (file, targets, vectors) in files() {
-        expected.push((folder().join(file).with_extension("txt"), render(&vectors).into_bytes()));
+        let first = match file {
+            "abi" => {
+                "What goes into a machine and comes out of it (../abi.md), byte for byte. seed/tests/golden.rs writes and checks this."
+            }
+            _ => "Golden vectors; seed/tests/golden.rs says how they are made.",
+        };
+        expected.push((path_of(file), render(first, &vectors).into_bytes()));
         for Vector { name, bytes, .. } in vectors {
             let guise = match file {
                 "ids" => Some(("id_hex", to_hex(&bytes).into_bytes())),
                 "tree" | "trie" => Some(("object", with_domain(Domain::Node, &bytes))),
                 "blob" | "image" | "program" => Some(("object", with_domain(Domain::Object, &bytes))),
+                // "input boot" is a starting point of the fuzzer's target `input`, of the name `boot`.
+                "abi" => {
+                    let (target, name) = name.split_once(' ').unwrap();
+                    expected.push((seeds.join(target).join(name), bytes));
+                    continue;
+                }
                 "pack" => Some(("pack_stream", zstd::decode_all(&bytes[44..bytes.len() - 34]).unwrap())),
                 _ => None,
             };
@@ -261,7 +261,15 @@ fn with_domain(domain: Domain, bytes: &[u8]) -> Vec<u8> {
 
 /// Old bytes still mean what they meant: each golden vector of a file reads as the value it was made from.
 fn check_reads<T: PartialEq + Debug>(file: &str, read: fn(&[u8]) -> Result<T, CborError>, values: Vec<(&str, T)>) {
-    let vectors = golden(file);
+    check_vectors(file, golden(file), read, values);
+}
+
+fn check_vectors<T: PartialEq + Debug>(
+    file: &str,
+    vectors: BTreeMap<String, Vec<u8>>,
+    read: fn(&[u8]) -> Result<T, CborError>,
+    values: Vec<(&str, T)>,
+) {
     assert_eq!(vectors.len(), values.len(), "{file}");
     for (name, value) in values {
         assert_eq!(read(&vectors[name]), Ok(value), "{file} {name}");
@@ -273,8 +281,12 @@ fn golden_messages_read_as_what_they_were() {
     let mut outputs: Vec<_> = samples::outputs().into_iter().map(|(name, output)| (name, vec![output])).collect();
     let every = samples::outputs().into_iter().map(|(_, output)| output).collect();
     outputs.extend([("none", vec![]), ("every", every)]);
-    check_reads("inputs", Input::decode, samples::inputs());
-    check_reads("outputs", Output::decode_list, outputs);
+    let of = |kind: &str| {
+        let vectors = golden("abi").into_iter();
+        vectors.filter_map(|(name, bytes)| Some((name.strip_prefix(kind)?.trim().to_owned(), bytes))).collect()
+    };
+    check_vectors("inputs", of("input"), Input::decode, samples::inputs());
+    check_vectors("outputs", of("output"), Output::decode_list, outputs);
 }
 
 #[test]

@@ -61,3 +61,14 @@ fn decode(payload: &[u8]) -> Result<u64, CborError> {
     reader.end()?;
     Ok(count)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::decode;
+    use crate::ports::golden::bytes;
+
+    #[test]
+    fn a_request_in_bytes() {
+        assert_eq!(decode(&bytes("random request")), Ok(16));
+    }
+}

@@ -3,11 +3,14 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 pub(crate) mod samples;
+pub(crate) mod vectors;
 
 use std::collections::HashMap;
 
 use seed::object::{Link, Objects};
 use seed::{Domain, Id, LoadError};
+#[allow(unused_imports, reason = "every test binary uses a part of it")]
+pub(crate) use vectors::{from_hex, to_hex};
 
 /// Objects in memory.
 #[derive(Debug, Default, Clone)]
@@ -37,16 +40,4 @@ impl Objects for Shelf {
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// Bytes as hexadecimal digits.
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Hexadecimal digits as bytes.
-pub(crate) fn from_hex(digits: &str) -> Vec<u8> {
-    let digits: Vec<u8> = digits.chars().map(|digit| u8::try_from(digit.to_digit(16).unwrap()).unwrap()).collect();
-    assert!(digits.len().is_multiple_of(2));
-    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }

@@ -169,11 +169,10 @@ async fn read_all(
             0..=OWN_BYTES => None,
             len => Arc::clone(&site.taken).acquire_many_owned(kib(2 * len)).await.ok(),
         };
-        let mut payload = Writer::with_capacity(data.len() + 32);
-        payload.array(3).uint(reply.0).uint(kind).bytes(&data);
+        let payload = encode(reply, kind, &data);
         let from = connection.from.to_string().into_bytes();
         let room = Room::of((slot, taken, Arc::clone(&connection.place)));
-        site.handle.tell(site.port, Message { from, payload: payload.finish(), key: Vec::new(), room });
+        site.handle.tell(site.port, Message { from, payload, key: Vec::new(), room });
     }
     None
 }
@@ -209,6 +208,13 @@ async fn write_all(
             }
         }
     }
+}
+
+/// What the machine is told of a client's message.
+fn encode(reply: ReplyId, kind: u64, data: &[u8]) -> Vec<u8> {
+    let mut payload = Writer::with_capacity(data.len() + 32);
+    payload.array(3).uint(reply.0).uint(kind).bytes(data);
+    payload.finish()
 }
 
 #[derive(Debug, PartialEq)]
@@ -249,6 +255,7 @@ fn read(payload: &[u8]) -> Result<(u64, Option<u64>, &[u8]), CborError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::golden::bytes;
 
     fn decoded(bytes: &[u8]) -> Result<Said, String> {
         decode(&Bytes::copy_from_slice(bytes)).map_err(Cow::into_owned)
@@ -256,10 +263,12 @@ mod tests {
 
     #[test]
     fn what_a_machine_says_in_bytes() {
-        assert_eq!(decoded(b"\x82\x01\x42hi"), Ok(Said::Message(Frame::Text("hi".into()))));
+        assert_eq!(encode(ReplyId(7), TEXT, b"hi"), bytes("http heard"));
+        assert_eq!(decoded(&bytes("http text")), Ok(Said::Message(Frame::Text("hi".into()))));
+        assert_eq!(decoded(&bytes("http bytes")), Ok(Said::Message(Frame::Binary(Bytes::from_static(b"hi")))));
         assert_eq!(decoded(b"\x82\x02\x41\xff"), Ok(Said::Message(Frame::Binary(Bytes::from_static(b"\xff")))));
         let last = CloseFrame { code: CloseCode::Normal, reason: "bye".into() };
-        assert_eq!(decoded(b"\x83\x08\x19\x03\xe8\x43bye"), Ok(Said::Close(last)));
+        assert_eq!(decoded(&bytes("http close")), Ok(Said::Close(last)));
         for (bytes, why) in [
             (&b"\x82\x01\x41\xff"[..], "its text is no UTF-8"),
             (b"\x82\x03\x40", "its kind is none of 1, 2 and 8"),

@@ -102,6 +102,7 @@ mod tests {
     use hyper::Response;
 
     use super::*;
+    use crate::ports::golden::bytes;
 
     type Headers<'a> = &'a [(&'a str, &'a str)];
 
@@ -115,14 +116,10 @@ mod tests {
         writer.finish()
     }
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     #[test]
     fn a_call_in_bytes() {
         let payload = call("PUT", "http://a/b", &[("X-One", "1")], b"hi", 1000, 65536);
-        assert_eq!(hex(&payload), "86435055544a687474703a2f2f612f62818245582d4f6e6541314268691903e81a00010000");
+        assert_eq!(payload, bytes("http-client call"));
         let call = Call::decode(&payload).unwrap();
         assert_eq!((call.method.as_str(), call.url.to_string().as_str()), ("PUT", "http://a/b"));
         assert_eq!((call.headers["x-one"].as_bytes(), call.body.as_ref()), (b"1".as_slice(), b"hi".as_slice()));
@@ -137,7 +134,7 @@ mod tests {
         let response = Response::builder().status(200).header("X-One", "1").header("content-length", "2");
         let (head, ()) = response.header("connection", "close").body(()).unwrap().into_parts();
         let payload = encode_response(&head, b"hi", &Url::parse("http://a/b").unwrap());
-        assert_eq!(hex(&payload), "8418c8818245782d6f6e6541314268694a687474703a2f2f612f62");
+        assert_eq!(payload, bytes("http-client response"));
     }
 
     #[test]
