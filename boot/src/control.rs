@@ -29,6 +29,7 @@ mod client;
 mod regrant;
 mod scrubbing;
 mod server;
+pub mod wish;
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -41,7 +42,7 @@ use seed::message::Code;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use vm::step_loop::AskerNews;
 
-use crate::driver::Change;
+use crate::ports::{GRANTS_MAX, NAME_BYTES_MAX};
 pub use client::{Client, ConnectError, Said};
 pub use regrant::Refused;
 pub use scrubbing::Scrubbing;
@@ -130,33 +131,8 @@ fn decode_hello(frame: &[u8]) -> Result<u64, CborError> {
     Ok(version)
 }
 
-/// What a client wants.
-#[derive(Debug, PartialEq, Eq)]
-enum Wish {
-    Send { key: Vec<u8>, payload: Vec<u8> },
-    Regrant(Change),
-}
-
-fn decode_wish(frame: &[u8]) -> Result<(u64, Wish), CborError> {
-    let mut reader = Reader::new(frame);
-    reader.array_of(4)?;
-    let at = reader.position();
-    let kind = reader.uint()?;
-    let id = reader.uint()?;
-    let wish = match kind {
-        1 => {
-            let key = reader.bytes()?;
-            if key.len() > seed::record::SENDER_KEY_BYTES_MAX {
-                return Err(reader.fault(seed::cbor::Fault::Range { what: "a sender key's length" }));
-            }
-            Wish::Send { key: key.to_vec(), payload: reader.bytes()?.to_vec() }
-        }
-        9 => Wish::Regrant(regrant::read_change(&mut reader)?),
-        _ => return Err(CborError { at, fault: seed::cbor::Fault::Range { what: "a client frame's kind" } }),
-    };
-    reader.end()?;
-    Ok((id, wish))
-}
+/// What one change of grants may name.
+const WISH_BOUNDS: wish::Bounds = wish::Bounds { names: GRANTS_MAX, name_bytes: NAME_BYTES_MAX };
 
 fn encode_news(id: u64, news: &AskerNews) -> (Vec<u8>, bool) {
     let mut frame = Writer::new();

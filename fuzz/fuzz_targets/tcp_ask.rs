@@ -1,6 +1,7 @@
 #![no_main]
 
-#[path = "../tcp_bodies.rs"]
-mod tcp_bodies;
+#[path = "../ports.rs"]
+#[allow(dead_code, reason = "each target uses a part of it")]
+mod ports;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| tcp_bodies::tcp_ask(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ports::bodies::tcp_ask(data));

@@ -3,11 +3,11 @@
 use std::io;
 
 use persist::folder::Folder;
-use seed::cbor::Writer;
 use thiserror::Error;
 use tokio::net::UnixStream;
 use vm::step_loop::AskerNews;
 
+use super::wish::encode_send;
 use super::{
     FRAME_BYTES_MAX, FRAME_OVERHEAD, Heard, Phase, Refused, Scrubbing, decode_news, greet, read_frame, regrant,
     socket_path, write_frame,
@@ -103,10 +103,9 @@ impl Client {
     ) -> io::Result<()> {
         let id = self.next;
         self.next += 1;
-        let mut frame = Writer::new();
-        frame.array(4).uint(1).uint(id).bytes(key).bytes(payload);
+        let frame = encode_send(id, key, payload);
         // A frame that could not be written whole cannot have been read.
-        write_frame(&mut self.stream, &frame.finish()).await.map_err(not_taken)?;
+        write_frame(&mut self.stream, &frame).await.map_err(not_taken)?;
         loop {
             let frame = read_frame(&mut self.stream, FRAME_BYTES_MAX).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
             match decode_news(&frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {

@@ -4,8 +4,8 @@ use seed::cbor::{CborError, Fault, Reader, Writer};
 use seed::image::{read_grants, write_grants};
 
 use super::Said;
+use super::wish::encode_regrant;
 use crate::driver::{Change, Regranted};
-use crate::ports::{GRANTS_MAX, NAME_BYTES_MAX};
 
 /// Why grants were not changed, in the words of the process that runs the machine.
 #[derive(Debug)]
@@ -17,31 +17,10 @@ pub struct Refused {
 }
 
 pub(super) fn encode_change(id: u64, change: &Change) -> Vec<u8> {
-    let (revokes, names) = match change {
-        Change::Grant(names) => (false, names),
-        Change::Revoke(names) => (true, names),
-    };
-    let mut frame = Writer::new();
-    frame.array(4).uint(9).uint(id).flag(revokes).array(names.len());
-    names.iter().fold(&mut frame, |frame, name| frame.text(name));
-    frame.finish()
-}
-
-pub(super) fn read_change(reader: &mut Reader<'_>) -> Result<Change, CborError> {
-    let revokes = reader.flag()?;
-    let count = reader.array()?;
-    if count > GRANTS_MAX {
-        return Err(reader.fault(Fault::Range { what: "the number of ports" }));
+    match change {
+        Change::Grant(names) => encode_regrant(id, false, names),
+        Change::Revoke(names) => encode_regrant(id, true, names),
     }
-    let mut names = Vec::new();
-    for _ in 0..count {
-        let name = reader.text()?;
-        if name.len() > NAME_BYTES_MAX {
-            return Err(reader.fault(Fault::Range { what: "the length of a port's name" }));
-        }
-        names.push(name.to_owned());
-    }
-    Ok(if revokes { Change::Revoke(names) } else { Change::Grant(names) })
 }
 
 pub(super) fn encode_done(id: u64, regranted: &Regranted) -> Vec<u8> {
@@ -87,15 +66,22 @@ mod tests {
     use seed::PortId;
     use seed::image::Grant;
 
-    use super::super::{Wish, decode_wish};
+    use super::super::WISH_BOUNDS;
+    use super::super::wish::{Wish, decode};
     use super::*;
+    use crate::ports::{GRANTS_MAX, NAME_BYTES_MAX};
     use crate::report::causes;
 
     #[test]
     fn changes_and_outcomes_read_as_they_were_written() {
         let names = || vec!["http:8080".to_owned(), "3".to_owned()];
-        for change in [Change::Grant(names()), Change::Revoke(names()), Change::Grant(Vec::new())] {
-            assert_eq!(decode_wish(&encode_change(7, &change)).unwrap(), (7, Wish::Regrant(change)));
+        for (change, revokes, names) in [
+            (Change::Grant(names()), false, names()),
+            (Change::Revoke(names()), true, names()),
+            (Change::Grant(Vec::new()), false, Vec::new()),
+        ] {
+            let read = decode(&encode_change(7, &change), WISH_BOUNDS).unwrap();
+            assert_eq!(read, (7, Wish::Regrant { revokes, names }));
         }
         let grant = |port, name: &str| Grant { port: PortId(port), name: name.to_owned() };
         let done =
@@ -113,12 +99,13 @@ mod tests {
     #[test]
     fn no_more_is_read_than_can_be_granted() {
         let long = Change::Grant(vec!["x".repeat(NAME_BYTES_MAX + 1)]);
-        assert!(decode_wish(&encode_change(1, &long)).unwrap_err().to_string().contains("the length of a port's name"));
+        let why = |change: &Change| decode(&encode_change(1, change), WISH_BOUNDS).unwrap_err().to_string();
+        assert!(why(&long).contains("the length of a port's name"));
         let many = Change::Revoke(vec![String::new(); GRANTS_MAX + 1]);
-        assert!(decode_wish(&encode_change(1, &many)).unwrap_err().to_string().contains("the number of ports"));
+        assert!(why(&many).contains("the number of ports"));
         let change = encode_change(1, &Change::Grant(vec!["clock".to_owned()]));
         for length in 0..change.len() {
-            assert!(decode_wish(&change[..length]).is_err());
+            assert!(decode(&change[..length], WISH_BOUNDS).is_err());
         }
     }
 }

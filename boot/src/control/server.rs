@@ -19,11 +19,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::debug;
 use vm::step_loop::AskerNews;
 
+use super::wish::{Wish, decode};
 use super::{
-    CLIENTS_MAX, FRAME_BYTES_MAX, Phase, Scrubbing, UNDER_WAY_KIB_MAX, UNDER_WAY_MAX, Wish, decode_wish, encode_end,
+    CLIENTS_MAX, FRAME_BYTES_MAX, Phase, Scrubbing, UNDER_WAY_KIB_MAX, UNDER_WAY_MAX, WISH_BOUNDS, encode_end,
     encode_news, greet, read_frame, regrant, socket_path, write_frame,
 };
-use crate::driver::{Asking, Handle, RegrantError, Regranted};
+use crate::driver::{Asking, Change, Handle, RegrantError, Regranted};
 use crate::report::{Failure, causes};
 
 /// How long clients may wait for their answers after a machine was told to stop.
@@ -245,7 +246,7 @@ async fn take_messages(
 ) -> io::Result<()> {
     let slots = Arc::new(Semaphore::new(UNDER_WAY_MAX));
     while let Some(frame) = read_frame(reader, FRAME_BYTES_MAX).await? {
-        let decoded = decode_wish(&frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+        let decoded = decode(&frame, WISH_BOUNDS).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
         let (id, wish) = decoded?;
         let kib = u32::try_from(frame.len() / 1024 + 1).unwrap_or(u32::MAX).min(UNDER_WAY_KIB_MAX);
         let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
@@ -260,7 +261,8 @@ async fn take_messages(
                     pass_on(id, asking, news, &frames).await
                 });
             }
-            Wish::Regrant(change) => {
+            Wish::Regrant { revokes, names } => {
+                let change = if revokes { Change::Revoke(names) } else { Change::Grant(names) };
                 let told = handle.regrant(change);
                 under_way.tasks.spawn(async move {
                     let _held = held;

@@ -8,6 +8,10 @@
 #[allow(dead_code, reason = "seed's tests use all of it")]
 mod format;
 
+#[path = "../../../fuzz/port_bodies.rs"]
+#[allow(unreachable_pub, reason = "the fuzzer's targets include it, too")]
+mod bodies;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -19,6 +23,7 @@ use seed::{Domain, Id, Nanos};
 use super::clock::payload as clock;
 use super::files::payload as files;
 use super::tcp::payload as tcp;
+use crate::control::wish;
 
 const FIRST: &str = "What ports are asked and answer (../ports.md), byte for byte. boot/src/ports/golden.rs writes this, and each port's tests check it.";
 
@@ -195,4 +200,31 @@ fn requests_of_tcp_and_answers_in_bytes() {
     let most = usize::try_from(READ_BYTES_MAX).unwrap();
     assert!(Ask::decode(&Ask::Read { connection: 5, most }.encode()).is_ok());
     assert_eq!(encode_begun(5, "[::1]:80"), bytes("tcp begun"));
+}
+
+/// What a fuzz target does, with its starting points and everything near them.
+pub(super) fn fuzz_near(target: &str, body: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
+    for entry in fs::read_dir(folder).unwrap() {
+        let seed = fs::read(entry.unwrap().path()).unwrap();
+        body(&seed);
+        for at in 0..seed.len() {
+            body(&seed[..at]);
+            for byte in 0..=255 {
+                let mut changed = seed.clone();
+                changed[at] = byte;
+                body(&changed);
+                changed.insert(at, 0x18);
+                body(&changed);
+            }
+        }
+    }
+}
+
+#[test]
+fn payloads_near_the_starting_points_of_the_fuzzer_are_read_exactly() {
+    fuzz_near("clock_ask", bodies::clock_ask);
+    fuzz_near("files_ask", bodies::files_ask);
+    fuzz_near("tcp_ask", bodies::tcp_ask);
+    fuzz_near("wish", bodies::wish);
 }

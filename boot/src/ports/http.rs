@@ -10,6 +10,7 @@ mod apology;
 mod exchange;
 pub(crate) mod pace;
 mod site;
+mod spoken;
 mod websocket;
 
 use std::convert::Infallible;
@@ -36,7 +37,7 @@ use self::apology::Apology;
 use self::pace::{PacedStream, WINDOW};
 use self::site::{Connection, Site};
 use super::sockets::{end, listen, listening_address};
-use super::{Host, Known};
+use super::{Host, Known, headers};
 use crate::terminal::say;
 
 /// A request's line and headers.
@@ -220,6 +221,11 @@ async fn serve(
 }
 
 #[cfg(test)]
+#[path = "../../../fuzz/http_bodies.rs"]
+#[allow(unreachable_pub, reason = "the fuzzer's target includes it, too")]
+mod bodies;
+
+#[cfg(test)]
 mod tests {
     use super::address;
 
@@ -232,5 +238,10 @@ mod tests {
         for none in ["http", "http:", "http:x", "http:65536", "http:localhost:1", "https:1", "http:1:", "http:+80"] {
             assert_eq!(listens(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn payloads_near_the_starting_points_of_the_fuzzer_are_what_they_may_be() {
+        crate::ports::golden::fuzz_near("http_answer", super::bodies::http_answer);
     }
 }

@@ -27,7 +27,7 @@ use self::call::{Call, encode_response};
 pub use self::caller::Caller;
 use self::exchange::{Exchange, Failed, Received, Trust};
 use self::url::{Reach, Url};
-use super::Known;
+use super::{Known, headers};
 
 /// Calls at a time; more wait in order.
 const CALLS_MAX: usize = 64;
@@ -215,4 +215,17 @@ impl Shared {
 
 fn kib(bytes: usize) -> u32 {
     u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+#[path = "../../../fuzz/http_client_bodies.rs"]
+#[allow(unreachable_pub, reason = "the fuzzer's target includes it, too")]
+mod bodies;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn payloads_near_the_starting_points_of_the_fuzzer_are_what_they_may_be() {
+        crate::ports::golden::fuzz_near("http_call", super::bodies::http_call);
+    }
 }

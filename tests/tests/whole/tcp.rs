@@ -12,10 +12,6 @@ use seed::cbor::{Reader, Writer};
 use tests::abide::{Life, PATIENCE, Talk, abide, binary, boot, finish, place_in_memory, run, send, status, verify};
 use tests::web::{free_port, wait_until};
 
-#[path = "../../../fuzz/tcp_bodies.rs"]
-#[allow(unreachable_pub, missing_docs, reason = "the fuzzer's target includes it, too")]
-mod tcp_bodies;
-
 /// Asks ports what it is told to ask, and tells what came of it: each line of a message is an output, `what` a question.
 const PUPPET: &str = r#"
 (def ports ["tcp-listen" "tcp-connect"])
@@ -268,25 +264,6 @@ fn what_is_no_request_is_malformed() {
     (&_one).write_all(b"there").unwrap();
     assert_eq!(puppet.answer(waiting), b"there");
     puppet.stop();
-}
-
-#[test]
-fn payloads_near_the_starting_points_of_the_fuzzer_are_read_exactly() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/tcp_ask");
-    for entry in fs::read_dir(folder).unwrap() {
-        let seed = fs::read(entry.unwrap().path()).unwrap();
-        tcp_bodies::tcp_ask(&seed);
-        for at in 0..seed.len() {
-            tcp_bodies::tcp_ask(&seed[..at]);
-            for byte in 0..=255 {
-                let mut changed = seed.clone();
-                changed[at] = byte;
-                tcp_bodies::tcp_ask(&changed);
-                changed.insert(at, 0x18);
-                tcp_bodies::tcp_ask(&changed);
-            }
-        }
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use hyper::http::request;
 use hyper::{Response, StatusCode};
 use seed::cbor::{CborError, Reader, Writer};
 
-use crate::ports::headers::{self, Field};
+use super::headers::{self, Field};
 
 /// Of a machine's answer: names and values.
 const ANSWER_HEAD_BYTES_MAX: usize = 16 << 10;

@@ -4,7 +4,6 @@
 //! upgraded by the first part of that answer. Each further part is a message to the client, `[kind, data]`, or `[8, code, reason]`, which closes the
 //! connection, as the end of the answer does. When the connection ends otherwise, its client has gone.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,6 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use seed::ReplyId;
-use seed::cbor::{CborError, Reader, Writer};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, interval_at, timeout};
@@ -32,6 +30,7 @@ use vm::step_loop::{AskerNews, Room};
 use super::answer::{Further, pass_on};
 use super::apology::Apology;
 use super::site::{Connection, OWN_BYTES, Site};
+use super::spoken::{BINARY, REASON_BYTES_MAX, Said, TEXT, decode, encode};
 use super::{END_PATIENCE, closes, kib};
 use crate::driver::{Asking, Message};
 
@@ -44,13 +43,6 @@ const PING: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(75);
 /// What there is to keep of what was read and not yet understood, to begin with.
 const BUFFER_BYTES: usize = 4 << 10;
-/// A reason for closing, at most (RFC 6455, 5.5).
-const REASON_BYTES_MAX: usize = 123;
-
-/// Kinds of messages: their opcodes.
-const TEXT: u64 = 1;
-const BINARY: u64 = 2;
-const CLOSE: u64 = 8;
 
 /// What a request for an upgrade is answered with, if the machine agrees.
 pub(super) struct Handshake {
@@ -206,79 +198,6 @@ async fn write_all(
                 warn!("what the machine says over a websocket is no message: {why}");
                 return close(CloseCode::Error, &format!("what the machine said is no message: {why}"));
             }
-        }
-    }
-}
-
-/// What the machine is told of a client's message.
-fn encode(reply: ReplyId, kind: u64, data: &[u8]) -> Vec<u8> {
-    let mut payload = Writer::with_capacity(data.len() + 32);
-    payload.array(3).uint(reply.0).uint(kind).bytes(data);
-    payload.finish()
-}
-
-#[derive(Debug, PartialEq)]
-enum Said {
-    Message(Frame),
-    Close(CloseFrame),
-}
-
-fn decode(payload: &Bytes) -> Result<Said, Cow<'static, str>> {
-    let (kind, code, data) = read(payload).map_err(|error| error.to_string())?;
-    let text = |data: &[u8]| Utf8Bytes::try_from(payload.slice_ref(data)).map_err(|_| "its text is no UTF-8");
-    match (kind, code) {
-        (TEXT, None) => Ok(Said::Message(Frame::Text(text(data)?))),
-        (BINARY, None) => Ok(Said::Message(Frame::Binary(payload.slice_ref(data)))),
-        (CLOSE, Some(code)) => {
-            let code = u16::try_from(code).map(CloseCode::from).ok().filter(|code| code.is_allowed());
-            let code = code.ok_or("its code is none that is sent")?;
-            if data.len() > REASON_BYTES_MAX {
-                return Err("its reason is too long".into());
-            }
-            Ok(Said::Close(CloseFrame { code, reason: text(data)? }))
-        }
-        _ => Err("its kind is none of 1, 2 and 8".into()),
-    }
-}
-
-/// `[kind, data]`, or `[8, code, reason]`.
-fn read(payload: &[u8]) -> Result<(u64, Option<u64>, &[u8]), CborError> {
-    let mut reader = Reader::new(payload);
-    let items = reader.array()?;
-    let kind = reader.uint()?;
-    let code = if items == 3 { Some(reader.uint()?) } else { None };
-    let data = reader.bytes()?;
-    reader.end()?;
-    Ok((kind, code, data))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ports::golden::bytes;
-
-    fn decoded(bytes: &[u8]) -> Result<Said, String> {
-        decode(&Bytes::copy_from_slice(bytes)).map_err(Cow::into_owned)
-    }
-
-    #[test]
-    fn what_a_machine_says_in_bytes() {
-        assert_eq!(encode(ReplyId(7), TEXT, b"hi"), bytes("http heard"));
-        assert_eq!(decoded(&bytes("http text")), Ok(Said::Message(Frame::Text("hi".into()))));
-        assert_eq!(decoded(&bytes("http bytes")), Ok(Said::Message(Frame::Binary(Bytes::from_static(b"hi")))));
-        assert_eq!(decoded(b"\x82\x02\x41\xff"), Ok(Said::Message(Frame::Binary(Bytes::from_static(b"\xff")))));
-        let last = CloseFrame { code: CloseCode::Normal, reason: "bye".into() };
-        assert_eq!(decoded(&bytes("http close")), Ok(Said::Close(last)));
-        for (bytes, why) in [
-            (&b"\x82\x01\x41\xff"[..], "its text is no UTF-8"),
-            (b"\x82\x03\x40", "its kind is none of 1, 2 and 8"),
-            (b"\x83\x01\x18\x64\x40", "its kind is none of 1, 2 and 8"),
-            (b"\x83\x08\x19\x03\xed\x40", "its code is none that is sent"),
-        ] {
-            assert_eq!(decoded(bytes).unwrap_err(), why);
-        }
-        for cut in 0..4 {
-            decoded(&b"\x82\x01\x42hi"[..cut]).unwrap_err();
         }
     }
 }

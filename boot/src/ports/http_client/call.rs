@@ -8,8 +8,8 @@ use hyper::header::{HOST, HeaderMap};
 use hyper::http::response;
 use seed::cbor::{CborError, Reader, Writer};
 
+use super::headers::{self, Field};
 use super::url::Url;
-use crate::ports::headers::{self, Field};
 
 const TIMEOUT_MS_MAX: u64 = 600_000;
 /// Of the body, either way.

@@ -1,0 +1,7 @@
+#![no_main]
+
+#[path = "../ports.rs"]
+#[allow(dead_code, reason = "each target uses a part of it")]
+mod ports;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ports::bodies::clock_ask(data));

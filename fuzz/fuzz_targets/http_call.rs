@@ -1,0 +1,7 @@
+#![no_main]
+
+#[path = "../http.rs"]
+#[allow(dead_code, reason = "each target uses a part of it")]
+mod http;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| http::client_bodies::http_call(data));
