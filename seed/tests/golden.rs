@@ -276,6 +276,20 @@ fn check_vectors<T: PartialEq + Debug>(
     }
 }
 
+/// Of the machine interface of number 1, which is frozen (docs/abi.md): names and bytes of its vectors. Whoever has to change this wants another number.
+const INTERFACE_1: &str = "8937a114a14e16de789523a8b5bcac98e1da0be2cd7b7578328c9fa597a874dd";
+
+#[test]
+fn the_machine_interface_is_frozen() {
+    let mut hash = blake3::Hasher::new();
+    for (name, bytes) in golden("abi") {
+        for part in [name.as_bytes(), &bytes] {
+            hash.update(&(part.len() as u64).to_be_bytes()).update(part);
+        }
+    }
+    assert_eq!((seed::image::INTERFACE, hash.finalize().to_hex().as_str()), (1, INTERFACE_1));
+}
+
 #[test]
 fn golden_messages_read_as_what_they_were() {
     let mut outputs: Vec<_> = samples::outputs().into_iter().map(|(name, output)| (name, vec![output])).collect();
