@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-examples=(board notes sqlite)
+examples=(board notes sqlite tally)
 
 build_all() {
     local name

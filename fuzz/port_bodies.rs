@@ -47,6 +47,7 @@ pub fn wish(data: &[u8]) {
     let bounds = wish::Bounds { names: 256, name_bytes: 4160 };
     match wish::decode(data, bounds) {
         Ok((id, wish::Wish::Send { key, payload })) => assert_eq!(wish::encode_send(id, &key, &payload), data),
+        Ok((id, wish::Wish::Query { port, payload })) => assert_eq!(wish::encode_query(id, port, &payload), data),
         Ok((id, wish::Wish::Regrant { revokes, names })) => {
             assert!(names.len() <= bounds.names && names.iter().all(|name| name.len() <= bounds.name_bytes));
             assert_eq!(wish::encode_regrant(id, revokes, &names), data);

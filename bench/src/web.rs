@@ -5,6 +5,7 @@
 mod idle;
 mod peers;
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -34,10 +35,10 @@ pub(crate) fn run(report: &mut Report) {
     let binary = build();
     let folder = scratch();
     let folder = folder.path();
-    let board = Served::boot(&binary, folder, "board", "board/board.wasm");
-    let todo = Served::boot(&binary, folder, "todo", "todo/todo.abide");
-    let bare = Peer::durable(folder);
-    let node = Node::start(folder);
+    let board_served = Served::boot(&binary, folder, "board", "board/board.wasm");
+    let todo_served = Served::boot(&binary, folder, "todo", "todo/todo.abide");
+    let bare_served = Peer::durable(folder);
+    let node_served = Node::start(folder);
     let posts = |name: &str, path: &str, body: &str| {
         let script = folder.join(name);
         let text = format!("wrk.method = 'POST'\nwrk.path = '{path}'\nwrk.body = '{body}'\n");
@@ -48,10 +49,10 @@ pub(crate) fn run(report: &mut Report) {
     let thing = posts("thing.lua", "/todos", &format!("{{\"text\": \"{NOTE}\"}}"));
     let asked = |address, script: &PathBuf| Asked { address, script: script.clone() };
     let all = [
-        Some(asked(board.address, &note)),
-        Some(asked(todo.address, &thing)),
-        Some(asked(bare.address(), &note)),
-        node.as_ref().map(|node| asked(node.address, &note)),
+        Some(asked(board_served.address, &note)),
+        Some(asked(todo_served.address, &thing)),
+        Some(asked(bare_served.address(), &note)),
+        node_served.as_ref().map(|node| asked(node.address, &note)),
     ];
     let [board, todo, bare, node] = rates(&all);
     let (board, todo, bare) = (board.unwrap_or(0.0), todo.unwrap_or(0.0), bare.unwrap_or(0.0));
@@ -64,7 +65,50 @@ pub(crate) fn run(report: &mut Report) {
     } else {
         report.note("NOT RUN", "no Node with node:sqlite: npm install node@24, and ABIDE_BENCH_NODE names it");
     }
+    drop((board_served, todo_served, bare_served));
+    queries(report, &binary, folder, node_served.as_ref());
     idle::run(report, &binary, folder);
+}
+
+/// Reading one note: of a machine as a query, in parallel and recorded nowhere.
+fn queries(report: &mut Report, binary: &Path, folder: &Path, node: Option<&Node>) {
+    let board = Served::boot(binary, folder, "read-board", "board/board.wasm");
+    let todo = Served::boot(binary, folder, "read-todo", "todo/todo.abide");
+    let bare = Peer::bare(NOTE);
+    let gets = |name: &str, path: &str| {
+        let script = folder.join(name);
+        std::fs::write(&script, format!("wrk.path = '{path}'\n")).expect("a script can be written");
+        script
+    };
+    post(board.address, "/notes", NOTE);
+    post(todo.address, "/todos", &format!("{{\"text\": \"{NOTE}\"}}"));
+    let (note, thing) = (gets("get-note.lua", "/notes/1"), gets("get-thing.lua", "/todos/1"));
+    let asked = |address, script: &PathBuf| Some(Asked { address, script: script.clone() });
+    let all = [
+        asked(board.address, &note),
+        asked(todo.address, &thing),
+        asked(bare.address(), &note),
+        node.and_then(|node| asked(node.address, &note)),
+    ];
+    let [board, todo, bare, node] = rates(&all);
+    let (board, todo, bare) = (board.unwrap_or(0.0), todo.unwrap_or(0.0), bare.unwrap_or(0.0));
+    report.rate("queries over HTTP, a machine in C", board, bare, Target::ShareAtLeast(0.5));
+    report.rate("queries over HTTP, a machine in the language", todo, bare, Target::Reported);
+    report.note("", "(the floor: hyper, which answers the same text)");
+    if let Some(node) = node {
+        report.rate("the machine in C, beside Node and SQLite", board, node, Target::Reported);
+    }
+}
+
+/// Asks once, before anything is measured.
+fn post(address: SocketAddr, path: &str, body: &str) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).expect("it can be asked");
+    let mut said = String::new();
+    stream.read_to_string(&mut said).expect("it answers");
+    assert!(said.starts_with("HTTP/1.1 201"), "{said}");
 }
 
 /// What each is asked for in a second, in turns: the middle of the rounds.

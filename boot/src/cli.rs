@@ -32,7 +32,7 @@ pub enum Command {
     /// Send one message to a machine and print its answer.
     Send(Send),
     /// Ask a machine something, now or as it once stood, without changing it.
-    Query(Query),
+    Peek(Peek),
     /// Talk to a machine: a line in, its answer out. Without a machine, evaluate what is typed.
     Repl(Repl),
     /// Write a program, or a machine as it stands, to a seed file.
@@ -84,7 +84,7 @@ impl Command {
             Self::Start(Start { machine, .. })
             | Self::Send(Send { machine, .. })
             | Self::Repl(Repl { machine: Some(machine), .. })
-            | Self::Query(Query { machine, .. })
+            | Self::Peek(Peek { machine, .. })
             | Self::Save(Save { source: machine, .. })
             | Self::Grant(Grant { machine, .. })
             | Self::Revoke(Revoke { machine, .. })
@@ -112,7 +112,7 @@ impl Command {
         match self {
             Self::Boot(Boot { json, .. })
             | Self::Send(Send { json, .. })
-            | Self::Query(Query { json, .. })
+            | Self::Peek(Peek { json, .. })
             | Self::Save(Save { json, .. })
             | Self::Show(Show { json, .. })
             | Self::Grant(Grant { json, .. })
@@ -218,12 +218,12 @@ pub struct Send {
     pub json: bool,
 }
 
-/// `abide query`
+/// `abide peek`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  abide query ./counter ''\n  abide query ./counter '' --at 41    as it stood after the record with seq 41\n\nThe machine may be running: a copy of it is set up in this process's memory as of its last commit, asked, and thrown away. Nothing is recorded. Machines answer\nqueries or not, as they like: docs/abi.md."
+    after_help = "Examples:\n  abide peek ./counter ''\n  abide peek ./counter '' --at 41    as it stood after the record with seq 41\n\nA running machine is asked where it runs, beside what it does: it answers as of its last commit, and with all that anybody was told before. Otherwise a copy is set up in\nthis process's memory, asked, and thrown away. Nothing is recorded. Machines answer queries or not, as they like: docs/abi.md."
 )]
-pub struct Query {
+pub struct Peek {
     /// The machine.
     pub machine: PathBuf,
     /// The question; read from standard input if it is -.

@@ -11,8 +11,8 @@ mod hosted;
 mod inside;
 mod log;
 mod past;
+mod peek;
 mod prompt;
-mod query;
 mod reach;
 mod reference;
 mod repair;
@@ -41,7 +41,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Boot(args) => boot::run(args),
         Command::Start(args) => start::run(args),
         Command::Send(args) => send::run(args),
-        Command::Query(args) => query::run(args),
+        Command::Peek(args) => peek::run(args),
         Command::Repl(args) => repl::run(args),
         Command::Save(args) => save::run(args),
         Command::Show(args) => show::run(args),

@@ -18,6 +18,7 @@
 //! | `[9, id, revoke, [name..]]` | client | grant ports of these names, or with revoke = 1 no longer those of these names or numbers |
 //! | `[10, id, grants, changed]` | machine | done, and durable: all grants, and those that have come or gone |
 //! | `[11, id, exit, [text..], hint]` | machine | not done, and why; what to type next, or nothing |
+//! | `[12, id, port, payload]` | client | ask something that changes nothing; the answer is as to a message, in one part |
 //!
 //! A frame is at most 1 GiB and 64 KiB. At most 64 clients are served at a time; a client has at most 256 messages under way, and all clients
 //! together 256 MiB of them (or one message, if it is larger): the next is read when one is answered.
@@ -49,7 +50,7 @@ pub use scrubbing::Scrubbing;
 pub use server::Service;
 
 /// The version of the protocol.
-pub const VERSION: u64 = 4;
+pub const VERSION: u64 = 5;
 const FRAME_OVERHEAD: u64 = 64 << 10;
 const FRAME_BYTES_MAX: u64 = (1 << 30) + FRAME_OVERHEAD;
 const UNDER_WAY_MAX: usize = 256;

@@ -4,13 +4,15 @@
 //! |---|---|
 //! | guest | owns the step loop; runs steps, closes batches, releases what is durable |
 //! | commit | owns the store; makes batches durable, one at a time, at a higher priority than the guest |
-//! | tick | makes the guest look at its CPU time, while it runs |
+//! | tick | makes the guest look at its CPU time, while it runs; another does so for readers |
+//! | readers | answer queries beside the guest, at most one a core, while there are any |
 //! | host | ports' timers, the control socket, signals (tokio, one thread) |
 //!
 //! All of them talk to the guest thread through one queue of [`Event`]s. Nothing is released by any other thread, so what leaves the
-//! machine leaves in the order of its log.
+//! machine leaves in the order of its log. Answers to queries are no part of it.
 
 mod grants;
+mod queries;
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -37,11 +39,14 @@ use vm::engine::{ENGINE, Engine, Settings};
 use vm::ledger::Release;
 use vm::port::{Line, News, Port};
 use vm::prepare::PREPARATION_VERSION;
+use vm::query::Answer;
 use vm::recover::{Recovered, recover};
 use vm::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, Room, StepLoop, Turn};
 
 pub use self::grants::{Change, RegrantError, Regranted, number};
 use self::grants::{Granting, Told};
+pub use self::queries::QUERY_CPU;
+use self::queries::Queries;
 use crate::clocks::{MachineClock, random};
 use crate::dashboard::{Noted, RECORDS_MAX, Watch};
 use crate::injection::{Side, at_commit, at_start};
@@ -54,6 +59,8 @@ use crate::terminal::say;
 const EVENTS_A_TURN: usize = 256;
 /// How often a running guest looks at its CPU time.
 const TICK: Duration = Duration::from_millis(5);
+/// Of a thread of the host: room for a guest with the stack that one has by default, and for what the host does around it.
+const HOST_STACK_BYTES: usize = 4 << 20;
 /// Nice values: the commit thread's where it may raise its priority, the guest's where it may not.
 const NICE_COMMIT: i32 = -10;
 const NICE_GUEST: i32 = 5;
@@ -86,6 +93,8 @@ enum Event {
     AskerGone(Asker),
     /// The owner changes the grants.
     Regrant(Asker, Change, Told),
+    /// Queries are asked, after none were, or none are any more.
+    Readers(bool),
     Committed(Result<(), AppendError>),
     Stop,
 }
@@ -157,6 +166,7 @@ pub struct Starting {
 pub struct Handle {
     events: Sender<Event>,
     askers: Arc<AtomicU64>,
+    queries: Queries,
 }
 
 impl Handle {
@@ -180,6 +190,17 @@ impl Handle {
     pub fn tell(&self, port: PortId, message: Message) {
         let Message { from, payload, key, room } = message;
         let _ = self.events.send(Event::Tell(Arrival::Message { port, from, payload, asker: None, key, room }));
+    }
+
+    /// Asks the machine something by one of its ports, without changing it: what is answered is as of all that was let out before. Nothing comes back if the
+    /// machine ends before.
+    pub fn query(&self, port: PortId, payload: Vec<u8>) -> oneshot::Receiver<Answer> {
+        self.queries.ask(port, payload)
+    }
+
+    /// The same on this thread, if it takes but a moment; if nothing comes of it, nothing has happened.
+    pub fn query_at_once(&self, port: PortId, payload: &[u8]) -> Option<Answer> {
+        self.queries.ask_at_once(port, payload)
     }
 
     /// Changes the machine's grants. What comes back is durable; nothing does if the machine ends before.
@@ -248,11 +269,13 @@ impl Running {
     /// If there is nothing to recover it from, or the host lacks something.
     pub fn begin(runtime: &tokio::runtime::Handle, machine: Machine, options: Options) -> Result<Starting, RunError> {
         let (events, inbox) = channel();
-        let handle = Handle { events, askers: Arc::default() };
         let limits = {
             let image = load_image(&machine)?;
             image.limits
         };
+        let lost = exit_on_lost_page(machine.folder().path());
+        let queries = Queries::new(events.clone(), lost, &limits);
+        let handle = Handle { events, askers: Arc::default(), queries };
         let (ready, started) = channel();
         let guest = {
             let (runtime, own) = (runtime.clone(), handle.clone());
@@ -331,6 +354,8 @@ pub fn host_runtime() -> Result<Runtime, RunError> {
     thread::Builder::new().spawn(|| {}).map_err(RunError::Host)?.join().map_err(|_| RunError::Thread)?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
+        // Queries that take but a moment are answered on it.
+        .thread_stack_size(HOST_STACK_BYTES)
         .enable_all()
         .thread_name("abide-host")
         .build()
@@ -390,7 +415,7 @@ pub fn exit_on_lost_page(path: &std::path::Path) -> OnLost {
 fn set_up(
     machine: Machine,
     options: &Options,
-    Handle { events, askers }: Handle,
+    handle: Handle,
     runtime: &tokio::runtime::Handle,
 ) -> Result<(Guest, StepLoop), RunError> {
     at_start().map_err(RunError::Host)?;
@@ -417,6 +442,9 @@ fn set_up(
     }
 
     let clock = Arc::new(MachineClock::since(branch.time));
+    let events = handle.events.clone();
+    let queries = handle.queries.clone();
+    queries.begin(ticker.clone());
     let line = {
         let events = events.clone();
         Line::new(move |news| drop(events.send(Event::News(news))))
@@ -433,7 +461,7 @@ fn set_up(
     };
     let host = (!options.is_silent).then(|| ports::Host {
         line: line.clone(),
-        handle: Handle { events: events.clone(), askers },
+        handle,
         runtime: runtime.clone(),
         console,
         clock: Arc::clone(&clock),
@@ -474,6 +502,7 @@ fn set_up(
         }),
     )?;
     let guest = Guest {
+        queries,
         ports,
         host,
         granting,
@@ -490,6 +519,7 @@ fn set_up(
 
 /// The guest thread's belongings, besides the loop.
 struct Guest {
+    queries: Queries,
     ports: HashMap<PortId, Box<dyn Port>>,
     /// What ports are made of; nothing if the machine is to have none.
     host: Option<ports::Host>,
@@ -509,6 +539,7 @@ impl Guest {
         let ended = self.turn_until_ended(&mut step_loop, &inbox);
         self.ports.values_mut().for_each(|port| port.halt());
         // The store is closed, and the lock given back, before anybody hears of the end.
+        self.queries.end();
         drop(step_loop);
         self.commits = None;
         if let Some(committer) = self.committer.take() {
@@ -567,6 +598,8 @@ impl Guest {
                 step_loop.asker_gone(asker)?;
             }
             Event::Regrant(asker, change, told) => self.regrant(step_loop, asker, &change, told),
+            Event::Readers(true) => step_loop.admit_readers(self.queries.released()),
+            Event::Readers(false) => step_loop.dismiss_readers(),
             Event::Committed(Ok(())) => step_loop.committed(),
             // Done or not, nothing of it has left; the next start reads back which it was.
             Event::Committed(Err(error)) => return Err(error.into()),

@@ -34,7 +34,7 @@ static bool add(abide_bytes text) {
 }
 
 static void answer(abide_output *out, uint64_t reply, uint64_t status, const char *text) {
-    abide_answer_http(out, reply, status, "text/plain; charset=utf-8", abide_text(text));
+    abide_http_answer(out, reply, status, "text/plain; charset=utf-8", abide_text(text));
 }
 
 static void post(const abide_input *in, abide_output *out, abide_bytes text) {
@@ -54,7 +54,7 @@ static void get_one(abide_output *out, uint64_t reply, abide_bytes number) {
         return;
     }
     abide_bytes text = {notes[n - 1]->bytes, notes[n - 1]->size};
-    abide_answer_http(out, reply, 200, "application/octet-stream", text);
+    abide_http_answer(out, reply, 200, "application/octet-stream", text);
 }
 
 static void get_all(abide_output *out, uint64_t reply) {
@@ -67,13 +67,23 @@ static void get_all(abide_output *out, uint64_t reply) {
         abide_append(&list, notes[i]->bytes, notes[i]->size);
         abide_append_text(&list, "\n");
     }
-    abide_answer_http(out, reply, 200, "application/octet-stream", abide_view(&list));
+    abide_http_answer(out, reply, 200, "application/octet-stream", abide_view(&list));
+}
+
+/* Reading is a query, at whichever port of http there is. */
+static void mark(abide_output *out) {
+    static const char *const pure[] = {"/notes", "/notes/*"};
+    static uint64_t marked = ABIDE_NO_PORT;
+    uint64_t port = abide_port_of("http");
+    if (port != marked && port != ABIDE_NO_PORT) abide_http_pure(out, port, pure, sizeof pure / sizeof *pure);
+    marked = port;
 }
 
 void abide_main(const abide_input *in, abide_output *out) {
+    if (in->kind == ABIDE_BOOT || in->kind == ABIDE_GRANTS) mark(out);
     if (in->kind != ABIDE_MESSAGE && in->kind != ABIDE_QUERY) return;
     abide_http_request request;
-    if (!abide_read_http(in->payload, &request)) {
+    if (!abide_http_read(in->payload, &request)) {
         abide_refuse(out, in->reply, ABIDE_REFUSED, "this is no request of HTTP");
         return;
     }

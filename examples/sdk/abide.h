@@ -120,6 +120,7 @@ static inline void abide_refuse(abide_output *out, uint64_t reply, uint64_t code
  * Asking a port that is not granted is no mistake: the request is broken, with ABIDE_NOT_GRANTED. */
 #define ABIDE_NO_PORT UINT64_MAX
 static inline uint64_t abide_port(const char *name);                                         /* ABIDE_NO_PORT: not granted */
+static inline uint64_t abide_port_of(const char *kind);                                      /* "http": the first http:... granted */
 static inline uint64_t abide_ask(abide_output *out, uint64_t port, abide_bytes payload);
 static inline uint64_t abide_ask_time(abide_output *out);                                    /* what time is it? */
 static inline uint64_t abide_ask_wait(abide_output *out, uint64_t until);                    /* tell me when it is `until` */
@@ -137,6 +138,23 @@ static inline void abide_trace(abide_output *out, const char *text);            
 
 static inline void abide_again(abide_output *out);                                           /* call me with ABIDE_CONTINUE */
 static inline void abide_become(abide_output *out, abide_bytes seed, abide_bytes handover);  /* the last thing in an output */
+
+/* ---- HTTP ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Requests to an http port are messages, and their answers responses: docs/ports.md. */
+typedef struct {
+    abide_bytes method;
+    abide_bytes target;  /* path, and query if there is one */
+    abide_bytes headers; /* as they came: an array of [name, value] */
+    abide_bytes body;
+} abide_http_request;
+
+static inline bool abide_http_read(abide_bytes payload, abide_http_request *request);
+static inline void abide_http_answer(abide_output *out, uint64_t reply, uint64_t status, const char *type, abide_bytes body);
+
+/* Marks routes as pure, which are absolute paths, or all paths below one if they end with / and a star: GET and HEAD of them come as queries and run in
+ * parallel, beside whatever the machine does. This is a request that is never answered; cancelling it ends it. */
+static inline uint64_t abide_http_pure(abide_output *out, uint64_t port, const char *const *routes, size_t count);
 
 /* ---- CBOR ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -159,19 +177,6 @@ static inline abide_bytes abide_read_bytes(abide_reader *reader);
 static inline abide_bytes abide_read_text(abide_reader *reader);
 static inline uint64_t abide_read_array(abide_reader *reader); /* then read that many items */
 static inline bool abide_read_end(abide_reader *reader);       /* nothing was wrong and nothing is left */
-
-/* ---- HTTP ---------------------------------------------------------------------------------------------------------------------- */
-
-/* The payloads of the port http (docs/ports.md). The bytes of a request are gone when abide_main returns. */
-typedef struct {
-    abide_bytes method;
-    abide_bytes target;
-    abide_bytes body;
-    abide_bytes headers; /* still encoded: an array of [name, value], names in small letters */
-} abide_http_request;
-
-static inline bool abide_read_http(abide_bytes payload, abide_http_request *request); /* false: it is no request */
-static inline void abide_answer_http(abide_output *out, uint64_t reply, uint64_t status, const char *type, abide_bytes body);
 
 /* ---- Pure imports -------------------------------------------------------------------------------------------------------------- */
 
@@ -499,43 +504,6 @@ static inline bool abide_time(abide_bytes payload, uint64_t *time) {
     return true;
 }
 
-static inline bool abide_read_http(abide_bytes payload, abide_http_request *request) {
-    abide_reader reader = abide_read(payload);
-    if (abide_read_array(&reader) != 4) return false;
-    request->method = abide_read_bytes(&reader);
-    request->target = abide_read_bytes(&reader);
-    const uint8_t *headers = reader.at;
-    for (uint64_t left = abide_read_array(&reader); left > 0 && !reader.bad; left--) {
-        if (abide_read_array(&reader) != 2) return false;
-        abide_read_bytes(&reader);
-        abide_read_bytes(&reader);
-    }
-    request->headers = (abide_bytes){headers, (size_t)(reader.at - headers)};
-    request->body = abide_read_bytes(&reader);
-    return abide_read_end(&reader);
-}
-
-/* The payload's length comes before it, so its parts are measured first: [status, [["content-type", type]], body]. */
-static inline void abide_answer_http(abide_output *out, uint64_t reply, uint64_t status, const char *type, abide_bytes body) {
-    if (!abide_can_answer(out, reply)) return;
-    uint8_t head[ABIDE_CBOR_HEAD_MAX];
-    abide_bytes name = abide_text("content-type"), value = abide_text(type);
-    size_t size = 3 + abide_cbor_head(head, ABIDE_CBOR_UINT, status) + abide_cbor_head(head, ABIDE_CBOR_BYTES, name.size) + name.size +
-                  abide_cbor_head(head, ABIDE_CBOR_BYTES, value.size) + value.size + abide_cbor_head(head, ABIDE_CBOR_BYTES, body.size) +
-                  body.size;
-    abide_buffer *item = abide_item(out, 4, 1);
-    abide_put_uint(item, reply);
-    abide_put_uint(item, 0);
-    abide_append(item, head, abide_cbor_head(head, ABIDE_CBOR_BYTES, size));
-    abide_put_array(item, 3);
-    abide_put_uint(item, status);
-    abide_put_array(item, 1);
-    abide_put_array(item, 2);
-    abide_put_bytes(item, name);
-    abide_put_bytes(item, value);
-    abide_put_bytes(item, body);
-}
-
 static inline void abide_cancel(abide_output *out, uint64_t request) {
     if (out->query) return;
     abide_put_uint(abide_item(out, 2, 3), request);
@@ -574,6 +542,18 @@ static inline uint64_t abide_port(const char *name) {
     return ABIDE_NO_PORT;
 }
 
+static inline uint64_t abide_port_of(const char *kind) {
+    size_t size = strlen(kind);
+    abide_reader reader = abide_read(abide_view(&abide_state.grants));
+    for (uint64_t left = abide_read_array(&reader); left > 0 && !reader.bad; left--) {
+        abide_read_array(&reader);
+        uint64_t port = abide_read_uint(&reader);
+        abide_bytes name = abide_read_text(&reader);
+        if (name.size > size && memcmp(name.data, kind, size) == 0 && name.data[size] == ':') return port;
+    }
+    return ABIDE_NO_PORT;
+}
+
 /* Checks a list of grants in an input and keeps it as it is. */
 static inline void abide_keep_grants(abide_reader *reader) {
     const uint8_t *start = reader->at;
@@ -584,6 +564,65 @@ static inline void abide_keep_grants(abide_reader *reader) {
     }
     abide_state.grants.size = 0;
     abide_append(&abide_state.grants, start, (size_t)(reader->at - start));
+}
+
+/* ---- HTTP ---------------------------------------------------------------------------------------------------------------------- */
+
+static inline bool abide_http_read(abide_bytes payload, abide_http_request *request) {
+    abide_reader reader = abide_read(payload);
+    if (abide_read_array(&reader) != 4) abide_read_fail(&reader);
+    request->method = abide_read_bytes(&reader);
+    request->target = abide_read_bytes(&reader);
+    const uint8_t *start = reader.at;
+    for (uint64_t left = abide_read_array(&reader); left > 0 && !reader.bad; left--) {
+        if (abide_read_array(&reader) != 2) abide_read_fail(&reader);
+        abide_read_bytes(&reader);
+        abide_read_bytes(&reader);
+    }
+    request->headers = (abide_bytes){start, (size_t)(reader.at - start)};
+    request->body = abide_read_bytes(&reader);
+    return abide_read_end(&reader);
+}
+
+static inline void abide_http_answer(abide_output *out, uint64_t reply, uint64_t status, const char *type, abide_bytes body) {
+    if (!abide_can_answer(out, reply)) return;
+    static const char name[] = "content-type";
+    uint8_t head[ABIDE_CBOR_HEAD_MAX];
+    abide_bytes value = abide_text(type);
+    /* The length of [status, [[name, value]], body] comes before it. */
+    size_t size = 4 + abide_cbor_head(head, ABIDE_CBOR_UINT, status) + sizeof name - 1;
+    size += abide_cbor_head(head, ABIDE_CBOR_BYTES, value.size) + value.size;
+    size += abide_cbor_head(head, ABIDE_CBOR_BYTES, body.size) + body.size;
+    abide_buffer *item = abide_item(out, 4, 1);
+    abide_put_uint(item, reply);
+    abide_put_uint(item, 0);
+    abide_put_head(item, ABIDE_CBOR_BYTES, size);
+    abide_put_array(item, 3);
+    abide_put_uint(item, status);
+    abide_put_array(item, 1);
+    abide_put_array(item, 2);
+    abide_put_bytes(item, abide_text(name));
+    abide_put_bytes(item, value);
+    abide_put_bytes(item, body);
+}
+
+static inline uint64_t abide_http_pure(abide_output *out, uint64_t port, const char *const *routes, size_t count) {
+    if (out->query) return 0;
+    uint8_t head[ABIDE_CBOR_HEAD_MAX];
+    size_t size = 2 + abide_cbor_head(head, ABIDE_CBOR_ARRAY, count); /* [0, [route, ...]] */
+    for (size_t i = 0; i < count; i++) {
+        size_t length = strlen(routes[i]);
+        size += abide_cbor_head(head, ABIDE_CBOR_BYTES, length) + length;
+    }
+    abide_buffer *item = abide_item(out, 4, 0);
+    abide_put_uint(item, ++abide_state.last_request);
+    abide_put_uint(item, port);
+    abide_put_head(item, ABIDE_CBOR_BYTES, size);
+    abide_put_array(item, 2);
+    abide_put_uint(item, 0);
+    abide_put_array(item, count);
+    for (size_t i = 0; i < count; i++) abide_put_bytes(item, abide_text(routes[i]));
+    return abide_state.last_request;
 }
 
 /* ---- The exports --------------------------------------------------------------------------------------------------------------- */

@@ -42,11 +42,15 @@ pub enum Bug {
     GrantsUntold,
     /// An effect that was dropped with its port's grant is logged as delivered when the port says so.
     DroppedSettled,
+    /// What a query writes to pages stays there.
+    QueryKept,
+    /// A reader goes on to a newer version without the pages that have odd numbers.
+    PagesUntold,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::ReleasedBeforeCommitted,
         Self::SkippedSync,
         Self::UnknownTakenAsDone,
@@ -65,6 +69,8 @@ impl Bug {
         Self::OutlivesGrant,
         Self::GrantsUntold,
         Self::DroppedSettled,
+        Self::QueryKept,
+        Self::PagesUntold,
     ];
 }
 

@@ -5,6 +5,7 @@
 ;;   a message's payload   8 bytes to tell it from others, then operations
 ;;   an answer's payload   10 bytes that say which ask, run and part it belongs to, then operations
 ;;   a break's text        with code 8: 16 characters that say which ask, then operations; otherwise nothing
+;;   a query's payload     as a message's; what it does is never kept
 ;;   grants                which numbers its ports have; one in eight such inputs is too much for it
 ;;
 ;; An operation is a letter and an argument from 0 to 127. ../src/sim/ops.rs lists them.
@@ -117,6 +118,13 @@
         (br $parsed)))
       (if (i64.eq (local.get $kind) (i64.const 6)) (then ;; [6, grants]
         (call $regrant)
+        (br $parsed)))
+      (if (i64.eq (local.get $kind) (i64.const 7)) (then ;; [7, port, payload]
+        (drop (call $read))
+        (local.set $end (i32.wrap_i64 (call $read)))
+        (local.set $end (i32.add (local.get $end) (global.get $in)))
+        (global.set $in (i32.add (global.get $in) (i32.const 8)))
+        (call $operations (local.get $end))
         (br $parsed))))
     ;; A message that nobody has dealt with waits.
     (if (i64.ne (global.get $reply) (i64.const 0)) (then

@@ -45,6 +45,8 @@ mod language;
 mod power_cuts;
 #[path = "whole/programs.rs"]
 mod programs;
+#[path = "whole/pure.rs"]
+mod pure;
 #[path = "whole/queries.rs"]
 mod queries;
 #[path = "whole/repair.rs"]

@@ -4,6 +4,7 @@
 //! [`Body::rewind`] takes the guest back to it. Captured pages stay in memory until a checkpoint that holds them is durable, so going back never
 //! waits for the disk.
 
+mod advance;
 mod become_program;
 mod captured;
 mod replay;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use seed::image::{Grant, Image, Memory, State, Table};
 use seed::message::{Input, Output};
 use seed::object::{Link, Objects, decode_blob, encode_blob, load_blob};
-use seed::page;
+use seed::page::{self, Page};
 use seed::tree::PageTree;
 use seed::{Domain, EffectId, Id, LoadError, PageIndex, PortId};
 use thiserror::Error;
@@ -26,10 +27,12 @@ use crate::guest::{Fault, Guest, HostFault, RestoreError};
 use crate::ledger::{Ledger, Release, Revoked, Terms, Violation};
 use crate::memory::PagerError;
 use crate::step_loop::Written;
+pub(crate) use advance::{Advance, Contents, Program, Registers};
 use become_program::Unfit;
 use captured::Captured;
 pub use replay::{Difference, Divergence};
 pub use restore::EAGER_PAGES_MAX;
+pub(crate) use restore::StandingPages;
 
 /// Objects that can be loaded from any thread.
 pub type SharedObjects = Arc<dyn Objects + Send + Sync>;
@@ -47,8 +50,10 @@ pub struct Body {
     /// What the program before left for the first step of this one.
     handover: Option<Vec<u8>>,
     trees: Vec<PageTree>,
-    tables: Vec<Vec<u8>>,
+    tables: Arc<Vec<Vec<u8>>>,
     captured: Captured,
+    /// The pages captured at the last boundary, while somebody wants to know of them.
+    advanced: Option<Vec<(usize, PageIndex, Page)>>,
     /// The memories of the last durable checkpoint, and of the one that may be in flight.
     durable: Vec<Memory>,
     in_flight: Vec<Memory>,
@@ -122,8 +127,9 @@ impl Body {
             ledger,
             handover,
             trees: Vec::new(),
-            tables: Vec::new(),
+            tables: Arc::default(),
             captured: Captured::default(),
+            advanced: None,
             durable: Vec::new(),
             in_flight: Vec::new(),
             lost,
@@ -134,7 +140,8 @@ impl Body {
         if let Some(state) = state {
             body.durable.clone_from(&state.memories);
             body.trees = state.memories.iter().map(|memory| PageTree::stored(memory.pages, memory.root)).collect();
-            body.tables = state.tables.iter().map(|table| body.load_table(table)).collect::<Result<_, _>>()?;
+            let tables = state.tables.iter().map(|table| body.load_table(table));
+            body.tables = Arc::new(tables.collect::<Result<_, _>>()?);
             body.rebuild(&state)?;
         }
         Ok(body)
@@ -295,6 +302,9 @@ impl Body {
     /// # Errors
     /// If the store fails or is damaged.
     pub fn close(&mut self) -> Result<Id, BodyError> {
+        if let Some(advanced) = &mut self.advanced {
+            advanced.clear();
+        }
         let state = match &mut self.guest {
             None => None,
             Some(guest) => {
@@ -316,7 +326,10 @@ impl Body {
                             continue;
                         }
                         tree.set(index, id, self.objects.as_ref())?;
-                        self.captured.take(position, index, &bytes);
+                        let page = self.captured.take(position, index, &bytes);
+                        if let Some(advanced) = &mut self.advanced {
+                            advanced.push((position, index, Arc::clone(page)));
+                        }
                         if let Some(written) = &mut self.written {
                             written.push(Written { memory: position, page: index, is_zero: id.is_none() });
                         }
@@ -331,7 +344,9 @@ impl Body {
                         self.blobs.push((tables[position].1, encode_blob(content)));
                     }
                 }
-                self.tables = contents;
+                if *self.tables != contents {
+                    self.tables = Arc::new(contents);
+                }
                 Some(State { memories, globals, tables: tables.into_iter().map(|(table, _)| table).collect() })
             }
         };

@@ -209,6 +209,11 @@ impl Engine {
         }
     }
 
+    /// The same engine, for guests whose CPU time is told otherwise.
+    pub(crate) fn with_meter(&self, meter: Meter) -> Self {
+        Self { meter, ..self.clone() }
+    }
+
     /// Makes running guests look at their CPU time. To be called every few milliseconds while a step runs.
     #[must_use]
     pub fn ticker(&self) -> Ticker {

@@ -387,6 +387,42 @@ impl Guest {
         Ok(flags.any(|(global, (now, then))| global.role != GlobalRole::Program && now != then))
     }
 
+    /// Lets a step take so much CPU time, in milliseconds, instead of what the image declares.
+    pub(crate) fn allow_step_cpu(&mut self, milliseconds: u64) {
+        self.limits.step_cpu_ms = milliseconds;
+    }
+
+    /// Takes globals and tables back to what they were, all else being as it was. Whether that can be done: no guest gets a dropped segment back, nor a
+    /// smaller table.
+    ///
+    /// # Errors
+    /// If a global or a table refers to a function that preparation did not foresee.
+    pub(crate) fn take_back(&mut self, globals: &[Global], tables: &[Vec<u8>]) -> Result<bool, RestoreError> {
+        let now = self.globals()?;
+        if now != globals {
+            let mut roles = self.state.globals.iter().zip(now.iter().zip(globals));
+            if roles.any(|(global, (now, then))| global.role != GlobalRole::Program && now != then) {
+                return Ok(false);
+            }
+            for (position, (now, then)) in now.iter().zip(globals).enumerate() {
+                if now != then {
+                    self.set_global(position, then)?;
+                }
+            }
+        }
+        if self.tables.is_empty() {
+            return Ok(true);
+        }
+        let now = self.tables()?;
+        if !now.iter().map(Vec::len).eq(tables.iter().map(Vec::len)) {
+            return Ok(false);
+        }
+        for (position, _) in now.iter().zip(tables).enumerate().filter(|(_, (now, then))| now != then) {
+            self.set_table(position, &tables[position])?;
+        }
+        Ok(true)
+    }
+
     /// Takes growth of memory `index` back to `pages` of 4 KiB.
     ///
     /// # Errors
@@ -433,39 +469,48 @@ impl Guest {
             return Err(Misfit { what: "number of globals" }.into());
         }
         for (position, value) in globals.iter().enumerate() {
-            let value = match (self.state.globals[position].ty, value) {
-                (ValueType::I32, Global::I32(bits)) => Val::I32(bits.cast_signed()),
-                (ValueType::I64, Global::I64(bits)) => Val::I64(bits.cast_signed()),
-                (ValueType::F32, Global::F32(bits)) => Val::F32(*bits),
-                (ValueType::F64, Global::F64(bits)) => Val::F64(*bits),
-                (ValueType::V128, Global::V128(bits)) => Val::V128((*bits).into()),
-                (ValueType::FuncRef, Global::Funcref(index)) => Val::FuncRef(self.function(*index)?),
-                _ => return Err(Misfit { what: "type of a global" }.into()),
-            };
-            let global = self.globals[position];
-            global.set(&mut self.store, value).map_err(|_| Misfit { what: "value of a global" })?;
+            self.set_global(position, value)?;
         }
         if tables.len() != self.tables.len() {
             return Err(Misfit { what: "number of tables" }.into());
         }
         for (position, content) in tables.iter().enumerate() {
-            let table = self.tables[position];
-            let misfit = Misfit { what: "table" };
-            let elements = (content.len() / 4) as u64;
-            let missing = elements.checked_sub(table.size(&self.store)).ok_or_else(|| misfit.clone())?;
-            if missing > 0 {
-                table.grow(&mut self.store, missing, Ref::Func(None)).map_err(|_| misfit.clone())?;
-            }
-            for (element, index) in content.chunks_exact(4).enumerate() {
-                let index = u32::from_le_bytes([index[0], index[1], index[2], index[3]]);
-                let value = Ref::Func(self.function(index)?);
-                table.set(&mut self.store, element as u64, value).map_err(|_| misfit.clone())?;
-            }
+            self.set_table(position, content)?;
         }
         // The host's doing, on nobody's time.
         self.arm();
         self.overseer.begin(Nanos(u64::MAX));
         self.run_export(REDROP)?;
+        Ok(())
+    }
+
+    fn set_global(&mut self, position: usize, value: &Global) -> Result<(), Misfit> {
+        let value = match (self.state.globals[position].ty, value) {
+            (ValueType::I32, Global::I32(bits)) => Val::I32(bits.cast_signed()),
+            (ValueType::I64, Global::I64(bits)) => Val::I64(bits.cast_signed()),
+            (ValueType::F32, Global::F32(bits)) => Val::F32(*bits),
+            (ValueType::F64, Global::F64(bits)) => Val::F64(*bits),
+            (ValueType::V128, Global::V128(bits)) => Val::V128((*bits).into()),
+            (ValueType::FuncRef, Global::Funcref(index)) => Val::FuncRef(self.function(*index)?),
+            _ => return Err(Misfit { what: "type of a global" }),
+        };
+        let global = self.globals[position];
+        global.set(&mut self.store, value).map_err(|_| Misfit { what: "value of a global" })
+    }
+
+    fn set_table(&mut self, position: usize, content: &[u8]) -> Result<(), Misfit> {
+        let table = self.tables[position];
+        let misfit = Misfit { what: "table" };
+        let elements = (content.len() / 4) as u64;
+        let missing = elements.checked_sub(table.size(&self.store)).ok_or_else(|| misfit.clone())?;
+        if missing > 0 {
+            table.grow(&mut self.store, missing, Ref::Func(None)).map_err(|_| misfit.clone())?;
+        }
+        for (element, index) in content.chunks_exact(4).enumerate() {
+            let index = u32::from_le_bytes([index[0], index[1], index[2], index[3]]);
+            let value = Ref::Func(self.function(index)?);
+            table.set(&mut self.store, element as u64, value).map_err(|_| misfit.clone())?;
+        }
         Ok(())
     }
 
@@ -551,6 +596,9 @@ pub enum RestoreError {
     /// Dropping segments again faulted.
     #[error("the module's segments cannot be dropped again")]
     Redrop(#[from] Fault),
+    /// The state that is there cannot be read.
+    #[error("the state of an instance cannot be read")]
+    Host(#[from] HostFault),
 }
 
 impl ResourceLimiter for Host {

@@ -206,6 +206,14 @@ impl GuestMemory {
         tracking.collect(&self.mapping, &self.chunks, out).map_err(|source| MemoryError::Collect { tracker, source })
     }
 
+    /// Replaces `out` by the same pages, which go on counting as written. So a page that is written again and again faults once.
+    pub(crate) fn look_for_dirty(&self, out: &mut Vec<u32>) -> Result<(), MemoryError> {
+        out.clear();
+        let mut tracking = lock(&self.tracking);
+        let tracker = tracking.tracker();
+        tracking.look(&self.mapping, &self.chunks, out).map_err(|source| MemoryError::Collect { tracker, source })
+    }
+
     /// Makes every page count as not written: what the memory holds now is what the host means it to hold.
     pub(crate) fn clean(&self) -> Result<(), MemoryError> {
         self.collect_dirty(&mut Vec::new())

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use persist::branch::Branch;
 use persist::journal::{Start, each_batch};
 use persist::store::Reader;
-use seed::message::{Code, Input, Output};
+use seed::message::Input;
 use seed::object::{Link, Objects};
 use seed::record::{Batch, Record};
 use seed::{Domain, Id, LoadError, Nanos, PortId, Seq};
@@ -19,6 +19,7 @@ use thiserror::Error;
 use crate::body::{Body, OnLost, SharedObjects};
 use crate::engine::{Mode, Settings};
 use crate::guest::Fault;
+use crate::query::{Answer, read_answer};
 use crate::replay::ReplayError;
 use crate::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, Position, Room, StepLoop, Turn};
 
@@ -52,9 +53,6 @@ pub enum AskError {
     #[error(transparent)]
     Fatal(#[from] Fatal),
 }
-
-/// An answer to a query, or a refusal to answer.
-pub type Answer = Result<Vec<u8>, (Code, String)>;
 
 impl Past {
     /// The machine as it stood before the record with seq `end`, or at the end of its branch if that is less.
@@ -176,18 +174,7 @@ impl Past {
             Err(Fault::Abort(abort)) => return Err(AskError::NoAnswer { what: format!("it is aborted: {abort}") }),
             Err(Fault::Host(fault)) => return Err(Fatal::from(fault).into()),
         };
-        let what = match Output::decode_list(&output).map(<[Output; 1]>::try_from) {
-            Ok(Ok([Output::Answer { reply, more: false, payload }])) if reply == seed::ReplyId::NONE => {
-                return Ok(Ok(payload));
-            }
-            Ok(Ok([Output::Refuse { reply, code, text }])) if reply == seed::ReplyId::NONE => {
-                return Ok(Err((code, text)));
-            }
-            Ok(Ok([other])) => format!("it puts out {other:?}"),
-            Ok(Err(outputs)) => format!("it puts out {} parts", outputs.len()),
-            Err(error) => error.to_string(),
-        };
-        Err(AskError::NoAnswer { what })
+        read_answer(&output).map_err(|what| AskError::NoAnswer { what })
     }
 }
 

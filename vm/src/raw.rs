@@ -357,14 +357,14 @@ impl PageScan {
         File::open("/proc/self/pagemap").map(PageScan)
     }
 
-    /// Calls `found` with the byte range of each run of host pages of `range` written since the last scan, in ascending order unless
-    /// the memory changes meanwhile, and protects those pages again. Finding and protecting are one atomic act for each page.
-    pub(crate) fn take_written(
+    /// Calls `tell` with the byte range of each run of host pages of `range` written since a scan last took them, in ascending order unless
+    /// the memory changes meanwhile. Taken, those pages are protected again: finding and protecting are one atomic act for each page.
+    pub(crate) fn written(
         &self,
         mapping: &Mapping,
         range: Range<usize>,
-        untouched: Untouched,
-        mut found: impl FnMut(Range<usize>),
+        (untouched, found): (Untouched, Found),
+        mut tell: impl FnMut(Range<usize>),
     ) -> io::Result<()> {
         mapping.check(range.start, range.len());
         let base = mapping.base.as_ptr().addr();
@@ -379,7 +379,7 @@ impl PageScan {
                     Untouched::PassOver => PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
                     Untouched::NoneThere => 0,
                 },
-                ..PmScanArg::written(start, end)
+                ..PmScanArg::written(start, end, found)
             };
             // SAFETY: PAGEMAP_SCAN takes a `pm_scan_arg`; it writes at most `vec_len` regions to `vec`, which is live. On
             // memory it only sets write-protect bits, in a range of the mapping, and contents stay.
@@ -387,7 +387,7 @@ impl PageScan {
             let count = usize::try_from(count).unwrap_or(0);
             for region in &regions[..count] {
                 let offset = |address: u64| usize::try_from(address).unwrap_or(0).saturating_sub(base);
-                found(offset(region.start)..offset(region.end));
+                tell(offset(region.start)..offset(region.end));
             }
             // The walk can seem to end early although the scan was complete; it is not only where there was no room for more.
             if count < SCAN_REGIONS {
@@ -402,7 +402,7 @@ impl PageScan {
     pub(crate) fn protect(&self, mapping: &Mapping, range: Range<usize>) -> io::Result<()> {
         mapping.check(range.start, range.len());
         let base = mapping.base.as_ptr().addr();
-        let mut scan = PmScanArg::written(base + range.start, base + range.end);
+        let mut scan = PmScanArg::written(base + range.start, base + range.end, Found::Taken);
         // SAFETY: as above, but that without `vec` nothing is told.
         unsafe { ioctl(self.0.as_raw_fd(), PAGEMAP_SCAN, &mut scan) }?;
         Ok(())

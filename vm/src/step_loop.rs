@@ -29,9 +29,10 @@ use seed::record::{Batch, Epoch, OutputsHash, Record};
 use seed::{EffectId, Id, LoadError, Nanos, Seq};
 use thiserror::Error;
 
-use crate::body::{Body, BodyError};
+use crate::body::{Advance, Body, BodyError};
 use crate::guest::HostFault;
 use crate::ledger::Release;
+use crate::released::Released;
 use admit::Entry;
 use askers::Askers;
 use asks::Asks;
@@ -154,6 +155,8 @@ pub struct StepLoop {
     again_queued: bool,
     stopping: bool,
     halt: Option<Halt>,
+    /// Where readers hear of what is released, while there are any.
+    readers: Option<Released>,
 }
 
 #[derive(Default)]
@@ -172,6 +175,8 @@ struct Forming {
 
 struct InFlight {
     releases: Vec<Outgoing>,
+    /// For readers. None that came later can make anything of it.
+    advance: Option<Advance>,
     end: Seq,
     is_checkpoint: bool,
 }
@@ -226,6 +231,7 @@ impl StepLoop {
             again_queued: false,
             stopping: false,
             halt: None,
+            readers: None,
         };
         if again {
             this.queue_again();
@@ -300,9 +306,41 @@ impl StepLoop {
     /// The batch in flight is durable.
     pub fn committed(&mut self) {
         let Some(done) = self.in_flight.take() else { return };
-        self.released.extend(done.releases);
         if done.is_checkpoint {
             self.body.checkpointed();
+        }
+        // Whoever hears of the batch finds it.
+        match (&self.readers, done.advance) {
+            (Some(readers), Some(advance)) => {
+                readers.publish(advance, done.is_checkpoint.then(|| self.body.durable()));
+            }
+            (Some(_), None) => self.open_to_readers(),
+            (None, _) => {}
+        }
+        self.released.extend(done.releases);
+    }
+
+    /// Readers come: from here on what is released is there for them, or, if a batch is in flight, as soon as that is durable.
+    pub fn admit_readers(&mut self, readers: &Released) {
+        self.readers = Some(readers.clone());
+        if self.in_flight.is_none() {
+            self.open_to_readers();
+        }
+    }
+
+    /// The last of them have gone.
+    pub fn dismiss_readers(&mut self) {
+        self.body.tell_advances(false);
+        if let Some(readers) = self.readers.take() {
+            readers.close();
+        }
+    }
+
+    /// With nothing in flight, the body's last boundary is what has been released.
+    fn open_to_readers(&mut self) {
+        if let Some(readers) = &self.readers {
+            readers.open(self.body.contents());
+            self.body.tell_advances(true);
         }
     }
 
@@ -401,7 +439,8 @@ impl StepLoop {
         if is_planted(Bug::ReleasedBeforeCommitted) {
             self.released.append(&mut forming.releases);
         }
-        self.in_flight = Some(InFlight { releases: forming.releases, end: batch.end(), is_checkpoint });
+        let advance = self.body.advance();
+        self.in_flight = Some(InFlight { releases: forming.releases, advance, end: batch.end(), is_checkpoint });
         let checkpoint = is_checkpoint.then(|| self.body.checkpoint());
         if is_planted(Bug::CheckpointTooSoon) {
             self.body.checkpointed();

@@ -60,6 +60,11 @@ impl Peer {
         Self::serve(move |request| post(request, Arc::clone(&sender)))
     }
 
+    /// Answers whatever it is asked with the same text.
+    pub(super) fn bare(text: &'static str) -> Self {
+        Self::serve(move |_| async move { Response::new(Full::new(Bytes::from_static(text.as_bytes()))) })
+    }
+
     fn serve<R>(respond: impl Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static) -> Self
     where
         R: Future<Output = Response<Full<Bytes>>> + Send,

@@ -1,7 +1,6 @@
 //! `abide repl MACHINE`, where the machine's program is a text: forms are evaluated in the machine, beside what it does, and what they define and set stays there.
 //!
-//! What is typed reaches the machine as a message of its owner, and is in its log. What is only looked at is asked of a copy in memory and is not,
-//! unless this very process runs the machine.
+//! What is typed reaches the machine as a message of its owner, and is in its log. What is only looked at is a query, and is not.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -12,7 +11,6 @@ use lang::text::{WIDTH, read};
 use seed::cbor::{CborError, Reader};
 use vm::step_loop::AskerNews;
 
-use super::past;
 use super::prompt::{self, Answers, SHOWN_DEPTH, Teller};
 use super::repl::Line;
 use super::send::refused;
@@ -136,17 +134,7 @@ impl Inside<'_, '_> {
         let failed = |source| Failure::Ask { path: self.machine.to_owned(), source };
         let answer = match self.line {
             Line::Past(past) => past.query(command.encode()).map_err(failed)?,
-            Line::Machine(conversation) if conversation.is_own() => {
-                return match self.line.say(command.encode())?.pop() {
-                    Some(AskerNews::Answer { payload, .. }) => Ok(Some(payload)),
-                    Some(AskerNews::Refused { text, .. }) => {
-                        teller.fail(&text);
-                        Ok(None)
-                    }
-                    _ => Err(self.no_kernel()),
-                };
-            }
-            Line::Machine(_) => past::with(self.machine, None, |past| past.query(command.encode()).map_err(failed))?,
+            Line::Machine(conversation) => conversation.query(command.encode())?,
         };
         match answer {
             Ok(answer) => Ok(Some(answer)),

@@ -57,6 +57,14 @@ pub(crate) fn reach(path: &Path) -> Result<Reached, Failure> {
     }
 }
 
+/// A line to the process that runs a machine; none if nobody does, or if that has just failed to start it.
+pub(crate) fn running(path: &Path) -> Result<Option<(Runtime, Client)>, Failure> {
+    match attach(path, &mut || ()) {
+        Err(Failure::NotStarted { .. }) => Ok(None),
+        attached => attached,
+    }
+}
+
 /// A line to the process that runs a machine, if it listens; waits while it is starting.
 fn attach(path: &Path, starting: &mut (dyn FnMut() + Send)) -> Result<Option<(Runtime, Client)>, Failure> {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};

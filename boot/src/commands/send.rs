@@ -4,13 +4,15 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use seed::PortId;
 use seed::message::Code;
 use tokio::sync::mpsc;
+use vm::query::Answer;
 use vm::step_loop::AskerNews;
 
 use super::hosted::{Host, Hosted};
 use super::reach::{Reached, reach};
-use super::session;
+use super::{peek, session};
 use crate::cli::Send;
 use crate::control::Client;
 use crate::ports::console::Target;
@@ -110,9 +112,25 @@ impl Conversation {
         }
     }
 
-    /// Whether this process runs the machine: its store is open here then, and cannot be opened again.
-    pub(crate) fn is_own(&self) -> bool {
-        matches!(self.line, Line::Own(_))
+    /// Asks something that changes nothing.
+    pub(crate) fn query(&mut self, payload: Vec<u8>) -> Result<Answer, Failure> {
+        loop {
+            let (runtime, client) = match &mut self.line {
+                Line::Own(hosted) => {
+                    let told = hosted.handle().query(PortId::OWNER, payload);
+                    return hosted.unless_interrupted(told).and_then(Result::ok).ok_or(Failure::NoAnswer);
+                }
+                Line::Attached(runtime, client) => (runtime, client),
+            };
+            match runtime.block_on(client.query(PortId::OWNER, &payload)) {
+                Ok(AskerNews::Answer { payload, .. }) => return Ok(Ok(payload)),
+                Ok(AskerNews::Refused { code, text }) => return Ok(Err((code, text))),
+                Ok(AskerNews::Accepted) => return Err(Failure::NoAnswer),
+                // Asking again does no harm.
+                Err(error) if peek::has_ended(&error) => self.line = Line::open(&self.machine)?,
+                Err(error) => return Err(Failure::Control(error)),
+            }
+        }
     }
 
     /// Waits for something. Nothing comes of it if this process runs the machine and is asked to end.

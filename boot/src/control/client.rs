@@ -3,11 +3,12 @@
 use std::io;
 
 use persist::folder::Folder;
+use seed::PortId;
 use thiserror::Error;
 use tokio::net::UnixStream;
 use vm::step_loop::AskerNews;
 
-use super::wish::encode_send;
+use super::wish::{encode_query, encode_send};
 use super::{
     FRAME_BYTES_MAX, FRAME_OVERHEAD, Heard, Phase, Refused, Scrubbing, decode_news, greet, read_frame, regrant,
     socket_path, write_frame,
@@ -101,11 +102,27 @@ impl Client {
         payload: &[u8],
         take: &mut (dyn FnMut(AskerNews) + Send),
     ) -> io::Result<()> {
+        let frame = encode_send(self.next, key, payload);
+        self.say(&frame, take).await
+    }
+
+    /// Asks something by a port, which changes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn query(&mut self, port: PortId, payload: &[u8]) -> io::Result<AskerNews> {
+        let frame = encode_query(self.next, port, payload);
+        let mut heard = None;
+        self.say(&frame, &mut |news| heard = Some(news)).await?;
+        heard.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Sends the frame with the next id, and hears what comes back for it.
+    async fn say(&mut self, frame: &[u8], take: &mut (dyn FnMut(AskerNews) + Send)) -> io::Result<()> {
         let id = self.next;
         self.next += 1;
-        let frame = encode_send(id, key, payload);
         // A frame that could not be written whole cannot have been read.
-        write_frame(&mut self.stream, &frame).await.map_err(not_taken)?;
+        write_frame(&mut self.stream, frame).await.map_err(not_taken)?;
         loop {
             let frame = read_frame(&mut self.stream, FRAME_BYTES_MAX).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
             match decode_news(&frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {

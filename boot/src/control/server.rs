@@ -261,6 +261,15 @@ async fn take_messages(
                     pass_on(id, asking, news, &frames).await
                 });
             }
+            Wish::Query { port, payload } => {
+                let told = handle.query(port, payload);
+                under_way.tasks.spawn(async move {
+                    let _held = held;
+                    let Ok(answer) = told.await else { return false };
+                    let (frame, _) = encode_news(id, &AskerNews::from(answer));
+                    frames.send(frame).await.is_ok()
+                });
+            }
             Wish::Regrant { revokes, names } => {
                 let change = if revokes { Change::Revoke(names) } else { Change::Grant(names) };
                 let told = handle.regrant(change);

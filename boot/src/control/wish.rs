@@ -1,5 +1,7 @@
-//! What a client of the control socket wants, as frames: `[1, id, key, payload]` and `[9, id, revoke, [name..]]`.
+//! What a client of the control socket wants, as frames: `[1, id, key, payload]`, `[9, id, revoke, [name..]]` and
+//! `[12, id, port, payload]`.
 
+use seed::PortId;
 use seed::cbor::{CborError, Fault, Reader, Writer};
 use seed::record::SENDER_KEY_BYTES_MAX;
 
@@ -10,6 +12,13 @@ pub enum Wish {
     Send {
         /// The sender's key, or empty.
         key: Vec<u8>,
+        /// What.
+        payload: Vec<u8>,
+    },
+    /// To ask it something by a port, which changes nothing.
+    Query {
+        /// The port.
+        port: PortId,
         /// What.
         payload: Vec<u8>,
     },
@@ -36,6 +45,14 @@ pub struct Bounds {
 pub fn encode_send(id: u64, key: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut frame = Writer::new();
     frame.array(4).uint(1).uint(id).bytes(key).bytes(payload);
+    frame.finish()
+}
+
+/// The frame that asks something.
+#[must_use]
+pub fn encode_query(id: u64, port: PortId, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Writer::new();
+    frame.array(4).uint(12).uint(id).uint(port.0).bytes(payload);
     frame.finish()
 }
 
@@ -66,6 +83,7 @@ pub fn decode(frame: &[u8], bounds: Bounds) -> Result<(u64, Wish), CborError> {
             }
             Wish::Send { key: key.to_vec(), payload: reader.bytes()?.to_vec() }
         }
+        12 => Wish::Query { port: PortId(reader.uint()?), payload: reader.bytes()?.to_vec() },
         9 => Wish::Regrant { revokes: reader.flag()?, names: names(&mut reader, bounds)? },
         _ => return Err(CborError { at, fault: Fault::Range { what: "a client frame's kind" } }),
     };

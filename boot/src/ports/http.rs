@@ -1,7 +1,8 @@
 //! **http**: a server of HTTP/1.1 and of websockets. A request comes to the machine as a message, and what it answers is the response.
 //!
 //! An answer in parts is streamed. A client that goes, or reads too slowly, has gone for the machine, too. Not resumed: connections die with the host. A request with
-//! an `Idempotency-Key` may be made again; the machine sees it once, and the answer is the same.
+//! an `Idempotency-Key` may be made again; the machine sees it once, and the answer is the same. Reading a path that the machine has marked as pure is a
+//! query. The marks are resumed.
 //!
 //! Invariant: what clients can make the host keep is bounded, and none of it can be kept by sending or reading nothing.
 
@@ -9,6 +10,7 @@ mod answer;
 mod apology;
 mod exchange;
 pub(crate) mod pace;
+mod pure;
 mod site;
 mod spoken;
 mod websocket;
@@ -24,7 +26,6 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use seed::message::Code;
 use seed::{EffectId, PortId, RequestId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -35,6 +36,7 @@ use vm::port::{Line, Port};
 
 use self::apology::Apology;
 use self::pace::{PacedStream, WINDOW};
+use self::pure::Routes;
 use self::site::{Connection, Site};
 use super::sockets::{end, listen, listening_address};
 use super::{Host, Known, headers};
@@ -57,10 +59,10 @@ pub fn parse(name: &str, _folder: &Path) -> Option<Known> {
     let address = address(name)?;
     Some(Known::new(name, move |port, host| {
         if !host.listens {
-            return Ok(None);
+            return Ok(Some(Box::new(Http::deaf(host))));
         }
-        let server = Http::listen(address, port, host)?;
-        say(&format!("listening on http://{}", server.address()));
+        let (server, address) = Http::listen(address, port, host)?;
+        say(&format!("listening on http://{address}"));
         Ok(Some(Box::new(server)))
     }))
 }
@@ -68,56 +70,71 @@ pub fn parse(name: &str, _folder: &Path) -> Option<Known> {
 /// An HTTP server as a port. Dropped, it stops listening and closes its connections.
 pub struct Http {
     line: Line,
+    routes: Arc<Routes>,
     runtime: tokio::runtime::Handle,
+    serving: Option<Serving>,
+}
+
+struct Serving {
     closing: watch::Sender<bool>,
     accepting: JoinHandle<()>,
-    address: SocketAddr,
 }
 
 impl Http {
-    /// Listens, as the port of this number.
+    /// One that nobody can reach.
+    #[must_use]
+    pub fn deaf(host: &Host) -> Self {
+        Self { line: host.line.clone(), routes: Arc::default(), runtime: host.runtime.clone(), serving: None }
+    }
+
+    /// Listens, as the port of this number. Also where.
     ///
     /// # Errors
     /// If nothing can listen there.
-    pub fn listen(address: SocketAddr, port: PortId, host: &Host) -> io::Result<Self> {
+    pub fn listen(address: SocketAddr, port: PortId, host: &Host) -> io::Result<(Self, SocketAddr)> {
         let _entered = host.runtime.enter();
         let listener = listen(address)?;
         let address = listener.local_addr()?;
-        let site = Arc::new(Site::of(host.handle.clone(), port, host.limits.input_bytes));
+        let mut server = Self::deaf(host);
+        let routes = Arc::clone(&server.routes);
+        let site = Arc::new(Site::of(host.handle.clone(), port, host.limits.input_bytes, routes));
         let (closing, told) = watch::channel(false);
         let accepting = tokio::spawn(accept(listener, site, host.sockets.places(), told));
-        Ok(Self { line: host.line.clone(), runtime: host.runtime.clone(), closing, accepting, address })
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+        server.serving = Some(Serving { closing, accepting });
+        Ok((server, address))
     }
 }
 
 impl Drop for Http {
     fn drop(&mut self) {
-        // The connections are tasks of that task.
-        end(&self.runtime, &mut self.accepting);
+        if let Some(serving) = &mut self.serving {
+            // The connections are tasks of that task.
+            end(&self.runtime, &mut serving.accepting);
+        }
     }
 }
 
 impl Port for Http {
-    fn ask(&mut self, request: RequestId, _payload: Vec<u8>, _resumed: bool) {
-        self.line.broken(request, Code::REFUSED, "an HTTP server is not asked anything: it brings messages");
+    fn ask(&mut self, request: RequestId, payload: Vec<u8>, _resumed: bool) {
+        if let Err((code, text)) = self.routes.mark(request, &payload) {
+            self.line.broken(request, code, text);
+        }
     }
 
     fn effect(&mut self, effect: EffectId, _payload: Vec<u8>) {
         self.line.delivered(effect);
     }
 
-    fn cancel(&mut self, _request: RequestId) {}
+    fn cancel(&mut self, request: RequestId) {
+        self.routes.unmark(request);
+    }
 
     fn close(&mut self) {
-        self.closing.send_replace(true);
-        // Those that still read after that are cut.
-        let _ = self.runtime.block_on(async { timeout(END_PATIENCE, &mut self.accepting).await });
+        if let Some(Serving { closing, accepting }) = &mut self.serving {
+            closing.send_replace(true);
+            // Those that still read after that are cut.
+            let _ = self.runtime.block_on(async { timeout(END_PATIENCE, accepting).await });
+        }
     }
 }
 

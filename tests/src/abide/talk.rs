@@ -5,6 +5,7 @@ use std::path::Path;
 
 use boot::control::Client;
 use persist::folder::Folder;
+use seed::PortId;
 use tokio::runtime::{Builder, Runtime};
 use vm::step_loop::AskerNews;
 
@@ -25,6 +26,16 @@ pub enum Answer {
     Refused(u64, String),
     /// Durable, and no answer wanted.
     Accepted,
+}
+
+impl Answer {
+    fn of(news: AskerNews) -> Self {
+        match news {
+            AskerNews::Answer { payload, .. } => Self::Said(String::from_utf8_lossy(&payload).into_owned()),
+            AskerNews::Refused { code, text } => Self::Refused(code.0, text),
+            AskerNews::Accepted => Self::Accepted,
+        }
+    }
 }
 
 impl Talk {
@@ -51,12 +62,16 @@ impl Talk {
         let mut last = None;
         let mut take = |news| last = Some(news);
         self.runtime.block_on(within(self.client.send(key.as_bytes(), payload.as_bytes(), &mut take)))?;
-        match last {
-            Some(AskerNews::Answer { payload, .. }) => Ok(Answer::Said(String::from_utf8_lossy(&payload).into_owned())),
-            Some(AskerNews::Refused { code, text }) => Ok(Answer::Refused(code.0, text)),
-            Some(AskerNews::Accepted) => Ok(Answer::Accepted),
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
+        last.map(Answer::of).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Asks something that changes nothing.
+    ///
+    /// # Errors
+    /// If the line breaks before it is answered.
+    pub fn peek(&mut self, payload: &str) -> io::Result<Answer> {
+        let news = self.runtime.block_on(within(self.client.query(PortId::OWNER, payload.as_bytes())))?;
+        Ok(Answer::of(news))
     }
 
     /// Sends a message that must be answered.

@@ -19,7 +19,9 @@ use vm::body::{Body, OnLost, SharedObjects};
 use vm::engine::{Backend, Mode, Settings};
 use vm::memory::Tracker;
 use vm::prepare::Memo;
+use vm::reader::Reader;
 use vm::recover::recover;
+use vm::released::Released;
 use vm::step_loop::{Policy, Position, StepLoop};
 
 use super::cpu::Cpu;
@@ -33,6 +35,8 @@ pub struct Host {
     pub job: Option<Job>,
     /// Whether it was told to stop.
     pub is_stopping: bool,
+    /// Somebody who asks it queries.
+    pub reader: Option<(Released, Reader)>,
     journal: Journal,
     head: Option<HeadFile<ModelHead>>,
     disk: ModelDisk,
@@ -214,7 +218,7 @@ impl Found {
             None => None,
         };
         let disk = disk.clone();
-        Ok((Host { machine, job: None, is_stopping: false, journal: self.journal, head, disk }, batches))
+        Ok((Host { machine, job: None, is_stopping: false, reader: None, journal: self.journal, head, disk }, batches))
     }
 }
 

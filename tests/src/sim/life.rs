@@ -2,6 +2,7 @@
 
 mod acts;
 mod ending;
+mod queries;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -149,7 +150,7 @@ impl Life<'_> {
             Kind::Gone => self.gone(random),
             Kind::Grants => self.grants(random),
             Kind::Write => self.write(),
-            Kind::Report => self.report(),
+            Kind::Report => self.report(random),
             Kind::Fail(end) => self.fail(end),
             Kind::FailRead => {
                 let number = self.disk.counts().reads + random.below(12);

@@ -44,7 +44,7 @@ fn what_is_typed_into_a_notepad_is_in_all_windows_also_after_a_kill() {
             other.wait_until(&format!("document.getElementById('pad').value === {text:?}"));
             one.wait_until("document.getElementById('state').textContent === 'saved'");
         }
-        assert_eq!(run(["query".as_ref(), machine.as_os_str(), "".as_ref()]).ok(), text);
+        assert_eq!(run(["peek".as_ref(), machine.as_os_str(), "".as_ref()]).ok(), text);
         let _ = life.stop().0.ok();
     });
 }
@@ -78,7 +78,7 @@ fn what_is_said_in_a_room_is_said_once_also_after_a_kill() {
                 page.wait_until(&format!("{lines} === {all:?}"));
             }
         }
-        let kept = run(["query".as_ref(), machine.as_os_str(), "".as_ref()]).ok();
+        let kept = run(["peek".as_ref(), machine.as_os_str(), "".as_ref()]).ok();
         assert_eq!(kept.trim_end(), said.join("\n"));
         let _ = life.stop().0.ok();
     });

@@ -80,7 +80,7 @@ fn machines_of_every_format_open_replay_and_go_on() {
         for args in [
             &["log".as_ref(), notes.as_os_str()][..],
             &["show".as_ref(), notes.as_os_str()],
-            &["query".as_ref(), notes.as_os_str(), "get a".as_ref()],
+            &["peek".as_ref(), notes.as_os_str(), "get a".as_ref()],
             &["copy".as_ref(), notes.as_os_str(), copy.as_os_str()],
         ] {
             let _ = run(args).ok();

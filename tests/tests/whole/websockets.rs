@@ -215,7 +215,7 @@ fn a_room_forgets_nothing_that_it_has_told() {
         assert!(hear(&mut bob).starts_with("error"), "the host has died");
         life = Life::up(&machine);
     }
-    let said = run(["query".as_ref(), machine.as_os_str(), "".as_ref()]).ok();
+    let said = run(["peek".as_ref(), machine.as_os_str(), "".as_ref()]).ok();
     assert_eq!(said.lines().count(), lines.len());
     let _ = life.stop().0.ok();
     verify(&machine);

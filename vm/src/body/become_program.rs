@@ -1,6 +1,7 @@
 //! A machine becomes another program, which its output brings along as a seed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use seed::image::Program;
 use seed::object::{Link, decode_blob};
@@ -66,7 +67,7 @@ impl Body {
         self.code = next.code;
         self.guest = None;
         self.trees.clear();
-        self.tables.clear();
+        self.tables = Arc::default();
         self.durable.clear();
         self.captured.forget_fresh();
         self.blobs = next.blobs;

@@ -22,12 +22,13 @@ pub(super) struct Captured {
 
 impl Captured {
     /// Takes a page in. The place of an older capture of it is used again if nobody else has it.
-    pub(super) fn take(&mut self, memory: usize, index: PageIndex, bytes: &PageBytes) {
+    pub(super) fn take(&mut self, memory: usize, index: PageIndex, bytes: &PageBytes) -> &Page {
         let page = self.fresh.entry((memory, index)).or_insert_with(|| Arc::new(page::ZERO));
         match Arc::get_mut(page) {
             Some(place) => place.copy_from_slice(bytes),
             None => *page = Arc::new(*bytes),
         }
+        page
     }
 
     /// Bytes that the next checkpoint will hold.

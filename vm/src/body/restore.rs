@@ -1,6 +1,6 @@
 //! A guest brought to the state of a boundary: small memories whole, large ones page by page as they are touched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use seed::image::{Memory, State, Table};
@@ -52,14 +52,9 @@ impl Body {
     }
 
     /// Brings in the pages of a memory as of the last boundary: the last durable checkpoint, and over it what was captured since.
-    fn pager(&self, memory: usize) -> TreePager {
-        let known = self.durable.get(memory).copied().unwrap_or(Memory { pages: 0, root: None });
+    fn pager(&self, memory: usize) -> StandingPages {
         let over = self.captured.all_of(memory).map(|(index, page)| (index, Arc::clone(page)));
-        TreePager {
-            tree: PageTree::stored(known.pages, known.root),
-            over: over.collect(),
-            objects: Arc::clone(&self.objects),
-        }
+        StandingPages::new(self.durable.get(memory).copied(), over.collect(), Arc::clone(&self.objects))
     }
 
     /// A page as of the last boundary.
@@ -84,26 +79,45 @@ impl Body {
     }
 }
 
-/// Brings pages of a recorded root in as they are touched.
-struct TreePager {
+/// The pages of a memory as of some boundary: those of a durable root, and over them those captured since.
+pub(crate) struct StandingPages {
     tree: PageTree,
     over: BTreeMap<PageIndex, Page>,
     objects: SharedObjects,
 }
 
-impl Pager for TreePager {
-    fn load(&mut self, page: u32, out: &mut PageBytes) -> Result<(), PagerError> {
-        let index = PageIndex(page);
+impl StandingPages {
+    /// With no durable root, `over` is all there is.
+    pub(crate) fn new(durable: Option<Memory>, over: BTreeMap<PageIndex, Page>, objects: SharedObjects) -> Self {
+        let durable = durable.unwrap_or(Memory { pages: 0, root: None });
+        Self { tree: PageTree::stored(durable.pages, durable.root), over, objects }
+    }
+
+    /// Those that may be other than zero.
+    pub(crate) fn indices(&self) -> Result<BTreeSet<PageIndex>, LoadError> {
+        let mut indices: BTreeSet<PageIndex> = self.over.keys().copied().collect();
+        self.tree.for_each::<LoadError>(self.objects.as_ref(), &mut |index, _| {
+            indices.insert(index);
+            Ok(())
+        })?;
+        Ok(indices)
+    }
+
+    /// One of them.
+    pub(crate) fn get(&mut self, index: PageIndex) -> Result<PageBytes, LoadError> {
         if let Some(captured) = self.over.get(&index) {
-            *out = **captured;
-            return Ok(());
+            return Ok(**captured);
         }
-        let failed = |error: LoadError| PagerError::Load { page, source: Box::new(error) };
-        let id = self.tree.get(index, self.objects.as_ref()).map_err(failed)?;
-        *out = match id {
-            None => page::ZERO,
-            Some(id) => load_page(self.objects.as_ref(), &id).map_err(failed)?,
-        };
+        match self.tree.get(index, self.objects.as_ref())? {
+            None => Ok(page::ZERO),
+            Some(id) => load_page(self.objects.as_ref(), &id),
+        }
+    }
+}
+
+impl Pager for StandingPages {
+    fn load(&mut self, page: u32, out: &mut PageBytes) -> Result<(), PagerError> {
+        *out = self.get(PageIndex(page)).map_err(|error| PagerError::Load { page, source: Box::new(error) })?;
         Ok(())
     }
 }

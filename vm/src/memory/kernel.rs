@@ -40,6 +40,15 @@ const fn request(direction: u64, group: u64, number: u64, bytes: usize) -> u64 {
     direction << 30 | (bytes as u64) << 16 | group << 8 | number
 }
 
+/// What becomes of written pages that a scan finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// They are protected again: the next scan finds those that were written since.
+    Taken,
+    /// They stay written, and writing to them costs nothing.
+    Left,
+}
+
 #[repr(C)]
 pub(crate) struct UffdioApi {
     pub(crate) api: u64,
@@ -86,11 +95,12 @@ pub(crate) struct PmScanArg {
 }
 
 impl PmScanArg {
-    /// Finds written pages between two addresses and protects them again, telling nobody.
-    pub(crate) fn written(start: usize, end: usize) -> PmScanArg {
+    /// Finds written pages between two addresses and, if they are to be taken, protects them again, telling nobody.
+    pub(crate) fn written(start: usize, end: usize, found: Found) -> PmScanArg {
+        let protects = if found == Found::Taken { PM_SCAN_WP_MATCHING } else { 0 };
         PmScanArg {
             size: size_of::<PmScanArg>() as u64,
-            flags: PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+            flags: protects | PM_SCAN_CHECK_WPASYNC,
             start: start as u64,
             end: end as u64,
             walk_end: 0,

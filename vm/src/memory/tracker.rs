@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use super::chunks::{Chunks, Grain};
+use super::kernel::Found;
 use super::{PAGE_BYTES, ZERO_PAGE, page_index, page_offset, self_test};
 use crate::raw::{Faults, Mapping, PageScan, Untouched, Watch};
 
@@ -104,33 +105,48 @@ impl Tracking {
 
     /// Appends the pages written since the last call to the empty `out`.
     pub(super) fn collect(&mut self, mapping: &Mapping, chunks: &Chunks, out: &mut Vec<u32>) -> io::Result<()> {
-        let whole = 0..mapping.byte_size();
+        self.find(mapping, chunks, Found::Taken, out)?;
+        if let Tracking::WriteProtect { scan, protected, .. } = self
+            && chunks.are_looked_at_as_a_whole(mapping)
+            && *protected < mapping.byte_size()
+        {
+            scan.protect(mapping, *protected..mapping.byte_size())?;
+            *protected = mapping.byte_size();
+        }
+        chunks.collected(mapping, out)
+    }
+
+    /// Appends the same pages to the empty `out`, in ascending order, and lets them count as written.
+    pub(super) fn look(&mut self, mapping: &Mapping, chunks: &Chunks, out: &mut Vec<u32>) -> io::Result<()> {
+        self.find(mapping, chunks, Found::Left, out)
+    }
+
+    fn find(&mut self, mapping: &Mapping, chunks: &Chunks, found: Found, out: &mut Vec<u32>) -> io::Result<()> {
         match self {
             Tracking::WriteProtect { scan, protected, .. } => {
-                let mut found = |run: Range<usize>| out.extend(page_index(run.start)..page_index(run.end));
+                let mut tell = |run: Range<usize>| out.extend(page_index(run.start)..page_index(run.end));
                 if chunks.are_looked_at_as_a_whole(mapping) {
+                    let whole = 0..mapping.byte_size();
                     let known = (*protected).min(whole.end);
-                    scan.take_written(mapping, 0..known, Untouched::NoneThere, &mut found)?;
+                    scan.written(mapping, 0..known, (Untouched::NoneThere, found), &mut tell)?;
                     if known < whole.end {
-                        scan.take_written(mapping, known..whole.end, Untouched::PassOver, &mut found)?;
-                        scan.protect(mapping, known..whole.end)?;
-                        *protected = whole.end;
+                        scan.written(mapping, known..whole.end, (Untouched::PassOver, found), &mut tell)?;
                     }
                 } else {
                     for range in chunks.written_ranges(mapping) {
-                        scan.take_written(mapping, range, Untouched::PassOver, &mut found)?;
+                        scan.written(mapping, range, (Untouched::PassOver, found), &mut tell)?;
                     }
                 }
             }
             Tracking::Compare(shadow) => {
-                chunks.written_ranges(mapping).for_each(|range| shadow.collect(mapping, range, out));
+                chunks.written_ranges(mapping).for_each(|range| shadow.compare(mapping, range, found, out));
             }
         }
         if !out.is_sorted_by(|a, b| a < b) {
             out.sort_unstable();
             out.dedup();
         }
-        chunks.collected(mapping, out)
+        Ok(())
     }
 
     /// The memory was cleared and has its new size: all zero, nothing written.
@@ -162,7 +178,7 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
-    fn collect(&mut self, mapping: &Mapping, range: Range<usize>, out: &mut Vec<u32>) {
+    fn compare(&mut self, mapping: &Mapping, range: Range<usize>, found: Found, out: &mut Vec<u32>) {
         let (first, end) = (page_index(range.start), page_index(range.end));
         if self.pages.len() < end as usize {
             self.pages.resize_with(end as usize, || None);
@@ -172,8 +188,9 @@ impl Shadow {
             if !mapping.differs(offset, known.as_deref().unwrap_or(&ZERO_PAGE)) {
                 continue;
             }
-            let page = known.get_or_insert_with(|| Box::new(ZERO_PAGE));
-            mapping.read(offset, page.as_mut_slice());
+            if found == Found::Taken {
+                mapping.read(offset, known.get_or_insert_with(|| Box::new(ZERO_PAGE)).as_mut_slice());
+            }
             out.push(index);
         }
     }

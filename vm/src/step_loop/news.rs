@@ -9,6 +9,7 @@ use seed::message::Code;
 use seed::{PortId, ReplyId, RequestId};
 
 use crate::ledger::Release;
+use crate::query::Answer;
 
 /// Who waits for an answer, as the driver numbers them: none twice. Not part of the machine: askers are gone when the host stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,6 +102,15 @@ pub enum Outgoing {
     Asker(Asker, AskerNews),
     /// For the owner's eyes.
     Trace(String),
+}
+
+impl From<Answer> for AskerNews {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Ok(payload) => Self::Answer { reply: ReplyId::NONE, more: false, payload },
+            Err((code, text)) => Self::Refused { code, text },
+        }
+    }
 }
 
 /// What an asker hears.

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::body::{Body, Frame, SizeHint};
-use rustix::net::Shutdown;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::{RecvFlags, Shutdown};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -150,13 +150,19 @@ impl AsyncRead for PacedStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.tcp.poll_read_ready(context))?;
-            match self.tcp.try_read(buffer.initialize_unfilled()) {
-                Ok(read) => {
+            let (unfilled, mut read) = (buffer.initialize_unfilled(), 0);
+            let tried = self.tcp.try_io(Interest::READABLE, || {
+                (read, _) = rustix::net::recv(&*self.tcp, &mut *unfilled, RecvFlags::empty())?;
+                // There is no more just now, and the system will say when there is: it need not be asked.
+                if (1..unfilled.len()).contains(&read) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match tried {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                Err(_) if read == 0 => {}
+                _ => {
                     buffer.advance(read);
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }

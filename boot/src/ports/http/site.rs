@@ -26,6 +26,7 @@ use super::answer::{Answer, pass_on};
 use super::apology::Apology;
 use super::exchange::{decode_response, encode_request};
 use super::pace::{PacedBody, TooSlow, WINDOW, WINDOW_BYTES};
+use super::pure::Routes;
 use super::websocket::{Handshake, MESSAGE_BYTES_MAX, Session};
 use super::{HEAD_BYTES_MAX, kib};
 use crate::driver::{Handle, Message};
@@ -48,6 +49,7 @@ const LOOK: Duration = Duration::from_secs(5);
 pub(super) struct Site {
     pub(super) handle: Handle,
     pub(super) port: PortId,
+    routes: Arc<Routes>,
     body_bytes_max: usize,
     pub(super) message_bytes_max: usize,
     pub(super) taken: Arc<Semaphore>,
@@ -82,11 +84,12 @@ impl Connection {
 }
 
 impl Site {
-    pub(super) fn of(handle: Handle, port: PortId, input_bytes_max: u64) -> Self {
+    pub(super) fn of(handle: Handle, port: PortId, input_bytes_max: u64, routes: Arc<Routes>) -> Self {
         let input_bytes_max = usize::try_from(input_bytes_max).unwrap_or(usize::MAX);
         Self {
             handle,
             port,
+            routes,
             // With room for the head's encoding.
             body_bytes_max: BODY_BYTES_MAX.min(input_bytes_max.saturating_sub(2 * HEAD_BYTES_MAX)),
             message_bytes_max: MESSAGE_BYTES_MAX.min(input_bytes_max.saturating_sub(HEAD_BYTES_MAX)),
@@ -105,6 +108,9 @@ impl Site {
         let (head, body) = request.into_parts();
         check_target(&head)?;
         let handshake = Handshake::of(&head)?;
+        if handshake.is_none() && is_read(&head) && self.routes.has(head.uri.path()) {
+            return self.query(&head, body).await;
+        }
         let key = self.key(&head)?;
         let has_key = !key.is_empty();
         let (body, mut taken) = self.read(body).await?;
@@ -137,10 +143,7 @@ impl Site {
             asking.is_settled();
         }
         let may_upgrade = handshake.is_some() && more && reply != ReplyId::NONE;
-        let mut response = decode_response(&payload, may_upgrade).map_err(|why| {
-            warn!("the machine's answer to {} {} is no response: {why}", head.method, head.uri.path());
-            Apology::new(StatusCode::BAD_GATEWAY, format!("the machine's answer is no response: {why}"))
-        })?;
+        let mut response = decode_response(&payload, may_upgrade).map_err(|why| no_response(&head, &why))?;
         if let (Some(handshake), StatusCode::SWITCHING_PROTOCOLS) = (handshake, response.status()) {
             handshake.complete(response.headers_mut());
             let session = Session { upgrade, reply, asking, news };
@@ -161,6 +164,24 @@ impl Site {
         tokio::spawn(async move { pass_on(asking, news, pieces, unread, waiting.has_gone()).await });
         let is_cut = (head.version < Version::HTTP_11).then(|| Arc::clone(&connection.is_cut));
         Ok(response.map(|answer| answer.begun(coming, is_cut)))
+    }
+
+    /// Asks the machine a request as a query, beside whatever it does.
+    async fn query(&self, head: &request::Parts, body: Incoming) -> Result<Response<Answer>, Apology> {
+        let (body, _taken) = self.read(body).await?;
+        let payload = encode_request(head, &body, false);
+        let answer = match self.handle.query_at_once(self.port, &payload) {
+            Some(answer) => answer,
+            None => {
+                let stopped = |_| Apology::unheard("the machine stopped before it answered");
+                self.handle.query(self.port, payload).await.map_err(stopped)?
+            }
+        };
+        let payload = answer.map_err(|(code, text)| Apology::refused(code, &text))?;
+        let response = decode_response(&payload, false).map_err(|why| no_response(head, &why))?;
+        let unread = Arc::clone(&self.unread).try_acquire_many_owned(kib(payload.len()));
+        let unread = unread.map_err(|_| Apology::unheard("other clients have too much to read"))?;
+        Ok(response.map(|body| Answer::whole(body, Some(unread))))
     }
 
     /// Reads a body into room that it takes as it comes. While it is put together with its head it takes twice as much.
@@ -218,6 +239,16 @@ impl Site {
         }
         Ok(hash.finalize().as_bytes().to_vec())
     }
+}
+
+/// Whether it asks for nothing to be done.
+fn is_read(head: &request::Parts) -> bool {
+    head.method == Method::GET || head.method == Method::HEAD
+}
+
+fn no_response(head: &request::Parts, why: &str) -> Apology {
+    warn!("the machine's answer to {} {} is no response: {why}", head.method, head.uri.path());
+    Apology::new(StatusCode::BAD_GATEWAY, format!("the machine's answer is no response: {why}"))
 }
 
 /// Whether it is clear which resource of whom is meant: what a machine judges by must not be what a proxy before it has judged otherwise (RFC 9112, 3.2).

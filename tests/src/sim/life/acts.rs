@@ -174,13 +174,14 @@ impl Life<'_> {
         Ok(())
     }
 
-    pub(super) fn report(&mut self) -> Result<(), Failure> {
+    pub(super) fn report(&mut self, random: &mut Random) -> Result<(), Failure> {
         let Some(host) = &mut self.host else { return Ok(()) };
-        if host.job.take_if(|job| job.is_written).is_some() {
-            host.machine.committed();
-            self.note(|| "reported".to_owned());
+        if host.job.take_if(|job| job.is_written).is_none() {
+            return Ok(());
         }
-        Ok(())
+        host.machine.committed();
+        self.note(|| "reported".to_owned());
+        self.read(random)
     }
 
     /// A copy of the disk with one bit flipped is noticed to be damaged, or does as well as the disk itself. The disk is left as it is.

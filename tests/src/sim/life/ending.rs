@@ -44,7 +44,7 @@ impl Life<'_> {
             let turned = self.turn(random)?;
             let in_flight = self.host.as_ref().is_some_and(|host| host.job.is_some());
             self.write()?;
-            self.report()?;
+            self.report(random)?;
             let delivered = !self.ports.effects.is_empty();
             self.deliver(random)?;
             match turned {
@@ -75,7 +75,7 @@ impl Life<'_> {
                 return self.checker.stopped(true);
             }
             self.write()?;
-            self.report()?;
+            self.report(random)?;
             self.deliver(random)?;
         }
         Err(Failure::new("a machine stops", format!("not in {REST_TURNS_MAX} turns")))

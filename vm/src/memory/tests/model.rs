@@ -180,7 +180,10 @@ fn run(tracker: Tracker, grain: Grain, ops: &[Op]) -> Result<(), TestCaseError> 
                 }
             }
             Op::Collect => {
+                let mut looked = Vec::new();
+                guest.memory.look_for_dirty(&mut looked).unwrap();
                 let found: BTreeSet<u32> = guest.dirty().into_iter().collect();
+                prop_assert!(found.iter().eq(&looked), "a look finds {:?}, a collect {:?}", looked, found);
                 let changed = model.changed();
                 match tracker {
                     Tracker::Compare => prop_assert_eq!(&found, &changed),
