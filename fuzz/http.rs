@@ -1,4 +1,4 @@
-//! Codecs of HTTP, each as its file is: what a machine answers, says over a websocket, and calls.
+//! Codecs of HTTP, each as its file is: what a machine answers, says over a websocket, marks as pure, and calls.
 
 #[path = "../boot/src/ports/http_client/call.rs"]
 mod call;
@@ -6,6 +6,8 @@ mod call;
 mod exchange;
 #[path = "../boot/src/ports/headers.rs"]
 mod headers;
+#[path = "../boot/src/ports/http/pure.rs"]
+mod pure;
 #[path = "../boot/src/ports/http/spoken.rs"]
 mod spoken;
 #[path = "../boot/src/ports/http_client/url.rs"]

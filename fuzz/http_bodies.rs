@@ -1,10 +1,12 @@
 //! What the fuzz target of a machine's answers to clients of HTTP does with its input. `boot` runs the same.
 
 use bytes::Bytes;
+use seed::RequestId;
 use seed::cbor::Writer;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::exchange::decode_response;
+use super::pure::Routes;
 use super::spoken::{Said, decode};
 
 /// Headers that are the server's to set.
@@ -20,6 +22,7 @@ pub fn http_answer(data: &[u8]) {
         assert!(response.headers().values().all(|value| !value.as_bytes().iter().any(|byte| b"\r\n\0".contains(byte))));
         assert!(response.body().is_empty() || ![101, 204, 304].contains(&status));
     }
+    routes(data);
     let Ok(said) = decode(&Bytes::copy_from_slice(data)) else { return };
     let mut writer = Writer::new();
     match &said {
@@ -29,4 +32,14 @@ pub fn http_answer(data: &[u8]) {
         Said::Close(last) => writer.array(3).uint(8).uint(u16::from(last.code).into()).bytes(last.reason.as_bytes()),
     };
     assert_eq!(writer.finish(), data);
+}
+
+/// Routes that are marked as pure: those and no others, for as long as they are marked.
+fn routes(data: &[u8]) {
+    let (routes, request) = (Routes::default(), RequestId(1));
+    if routes.mark(request, data).is_ok() {
+        assert!(!routes.has("") && !routes.has("nowhere"), "a path begins with a slash");
+        routes.unmark(request);
+    }
+    assert!(["", "/", "/a", "/a/b", "*"].iter().all(|path| !routes.has(path)));
 }

@@ -73,6 +73,7 @@ fn vectors() -> Vec<Vector> {
         ("http bytes", "a message of bytes", a(&[n(2), b("hi")])),
         ("http close", "the last part: the end, with code and reason", a(&[n(8), n(1000), b("bye")])),
         ("http heard", "a message from the client to whom reply 7 is owed", a(&[n(7), n(1), b("hi")])),
+        ("http pure", "routes that are marked: /a, and all below /b", a(&[n(0), a(&[b("/a"), b("/b/*")])])),
         (
             "http-client call",
             "a call, of one second and 64 KiB",
