@@ -36,12 +36,11 @@ use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 use vm::body::{BodyError, OnLost};
 use vm::engine::{ENGINE, Engine, Settings};
-use vm::ledger::Release;
 use vm::port::{Line, News, Port};
 use vm::prepare::PREPARATION_VERSION;
 use vm::query::Answer;
 use vm::recover::{Recovered, recover};
-use vm::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, Room, StepLoop, Turn};
+use vm::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, Room, StepLoop, ToPort, Turn};
 
 pub use self::grants::{Change, RegrantError, Regranted, number};
 use self::grants::{Granting, Told};
@@ -637,15 +636,14 @@ impl Guest {
     fn release(&mut self, outgoing: Outgoing) {
         match outgoing {
             Outgoing::Port(port, release) => {
-                let Some(port) = self.ports.get_mut(&port) else { return self.release_to_nobody(&release) };
+                let Some(port) = self.ports.get_mut(&port) else { return self.release_to_nobody(port, &release) };
                 match release {
-                    Release::Effect { effect, payload, .. } => port.effect(effect, payload),
-                    Release::Ask { request, payload, call: Some(call), resumed, .. } => {
+                    ToPort::Effect { effect, payload } => port.effect(effect, payload),
+                    ToPort::Ask { request, payload, call: Some(call), resumed } => {
                         port.call(call, request, payload, resumed);
                     }
-                    Release::Ask { request, payload, resumed, .. } => port.ask(request, payload, resumed),
-                    Release::Cancel { request, .. } => port.cancel(request),
-                    Release::Answer { .. } | Release::Refuse { .. } | Release::Trace { .. } => {}
+                    ToPort::Ask { request, payload, call: None, resumed } => port.ask(request, payload, resumed),
+                    ToPort::Cancel { request } => port.cancel(request),
                 }
             }
             Outgoing::Revoked(port) => drop(self.ports.remove(&port)),
@@ -667,12 +665,12 @@ impl Guest {
 
 impl Guest {
     /// The machine was granted a port that this host does not have.
-    fn release_to_nobody(&self, release: &Release) {
+    fn release_to_nobody(&self, port: PortId, release: &ToPort) {
         match release {
-            Release::Ask { request, .. } if self.host.is_some() => {
+            ToPort::Ask { request, .. } if self.host.is_some() => {
                 self.line.broken(*request, Code::FAILED, "this host has no such port");
             }
-            Release::Effect { effect, port, .. } if self.host.is_some() => {
+            ToPort::Effect { effect, .. } if self.host.is_some() => {
                 warn!(%port, "an effect was dropped: this host has no such port");
                 self.line.delivered(*effect);
             }

@@ -14,11 +14,10 @@ use seed::record::Epoch;
 use seed::{Domain, Id, Nanos, PortId, Seq};
 use vm::body::{Body, OnLost, SharedObjects};
 use vm::engine::{Backend, Engine, Mode, Settings};
-use vm::ledger::Release;
 use vm::memory::Tracker;
 use vm::prepare::Memo;
 use vm::recover::recover;
-use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, Room, StepLoop, Turn};
+use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, Room, StepLoop, ToPort, Turn};
 
 /// A machine, its disk, and what it has said so far.
 pub struct Lone {
@@ -220,7 +219,7 @@ impl Lone {
             Turn::Release(outgoing) => {
                 for one in outgoing {
                     match one {
-                        Outgoing::Port(_, Release::Effect { effect, .. }) => machine.delivered(effect, now),
+                        Outgoing::Port(_, ToPort::Effect { effect, .. }) => machine.delivered(effect, now),
                         Outgoing::Asker(asker, AskerNews::Answer { payload, .. }) => {
                             self.news.push((asker.0, Said::Answer(payload)));
                         }

@@ -3,21 +3,25 @@
 //! A port is called by the step loop's driver and must not block. It reports through a [`Line`] whenever it likes, from any thread. What
 //! it is told is durable already; what it tells takes effect once it is logged. After a restart a port is told of every open request
 //! again, with `resumed` set, and of every effect whose delivery was not logged.
+//!
+//! A request is known to its port by a [`Ticket`]. What a port says of one that is no longer open goes nowhere, however late, also where the machine has
+//! asked something else under the same number.
 
 use std::sync::Arc;
 
 use seed::message::Code;
-use seed::{CallId, EffectId, RequestId};
+use seed::{CallId, EffectId};
 
 use crate::step_loop::Room;
+pub use crate::step_loop::Ticket;
 
 /// One port of the host, for one machine.
 pub trait Port: Send {
     /// An ask. To be answered or broken once, unless it is cancelled first.
-    fn ask(&mut self, request: RequestId, payload: Vec<u8>, resumed: bool);
+    fn ask(&mut self, request: Ticket, payload: Vec<u8>, resumed: bool);
 
     /// An ask under a number that no other has in the machine's life: of ports whose asks are calls ([`seed::image::Grant::numbers_calls`]).
-    fn call(&mut self, _call: CallId, request: RequestId, payload: Vec<u8>, resumed: bool) {
+    fn call(&mut self, _call: CallId, request: Ticket, payload: Vec<u8>, resumed: bool) {
         self.ask(request, payload, resumed);
     }
 
@@ -25,7 +29,7 @@ pub trait Port: Send {
     fn effect(&mut self, effect: EffectId, payload: Vec<u8>);
 
     /// The machine no longer wants an answer. One that is under way is dropped by the step loop.
-    fn cancel(&mut self, request: RequestId);
+    fn cancel(&mut self, request: Ticket);
 
     /// The machine is about to give its folder back, and another process may run it next: what the port writes by itself must be over when this returns,
     /// and no more may begin.
@@ -42,7 +46,7 @@ pub enum News {
     /// An answer or a part of one.
     Answer {
         /// To which request.
-        request: RequestId,
+        request: Ticket,
         /// Whether further parts follow.
         more: bool,
         /// What.
@@ -53,7 +57,7 @@ pub enum News {
     /// No answer, or no further part, will come.
     Broken {
         /// Which request.
-        request: RequestId,
+        request: Ticket,
         /// Why.
         code: Code,
         /// Why, in words.
@@ -74,22 +78,22 @@ impl Line {
     }
 
     /// Answers a request for good.
-    pub fn answer(&self, request: RequestId, payload: Vec<u8>) {
+    pub fn answer(&self, request: Ticket, payload: Vec<u8>) {
         self.answer_from(request, payload, Room::default());
     }
 
     /// Answers a request for good, with something that takes room until it is run.
-    pub fn answer_from(&self, request: RequestId, payload: Vec<u8>, room: Room) {
+    pub fn answer_from(&self, request: Ticket, payload: Vec<u8>, room: Room) {
         (self.0)(News::Answer { request, more: false, payload, room });
     }
 
     /// A part of an answer; others follow. `room` is dropped when it is run, which is when the next one may be sent.
-    pub fn part(&self, request: RequestId, payload: Vec<u8>, room: Room) {
+    pub fn part(&self, request: Ticket, payload: Vec<u8>, room: Room) {
         (self.0)(News::Answer { request, more: true, payload, room });
     }
 
     /// Breaks a request.
-    pub fn broken(&self, request: RequestId, code: Code, text: impl Into<String>) {
+    pub fn broken(&self, request: Ticket, code: Code, text: impl Into<String>) {
         (self.0)(News::Broken { request, code, text: text.into() });
     }
 

@@ -12,6 +12,7 @@
 //! * An input is logged as a step or as an abort, once; an input that was not logged has had no effect.
 //! * A change of grants and the input that tells the machine of it are in one batch, which is a checkpoint: the image of the last
 //!   checkpoint has the grants that are in force.
+//! * What a port says of a request is for the ask that it was given, or for none.
 
 mod admit;
 mod askers;
@@ -31,12 +32,12 @@ use thiserror::Error;
 
 use crate::body::{Advance, Body, BodyError};
 use crate::guest::HostFault;
-use crate::ledger::Release;
 use crate::released::Released;
 use admit::Entry;
 use askers::Askers;
 use asks::Asks;
-pub use news::{Arrival, Asker, AskerNews, Outgoing, Room};
+pub use asks::Ticket;
+pub use news::{Arrival, Asker, AskerNews, Outgoing, Room, ToPort};
 pub use watched::{Asked, Changes, Open, Stand, WATCHED_BYTES_MAX, Written};
 
 /// How the loop behaves where nothing is declared in the image.
@@ -196,18 +197,16 @@ impl StepLoop {
         let _ = ledger.take_due();
         let mut asks = Asks::default();
         for (effect, asked) in ledger.effects(objects)? {
-            let release = Release::Effect { effect, port: asked.port, payload: asked.payload };
-            released.push(Outgoing::Port(asked.port, release));
+            released.push(Outgoing::Port(asked.port, ToPort::Effect { effect, payload: asked.payload }));
         }
         for (request, asked) in ledger.requests(objects)? {
             if asked.broken.is_some() {
                 inbox.push_back(Entry::Due(request));
             } else {
-                asks.ask(request, asked.port);
-                let (port, payload, call) = (asked.port, asked.payload, asked.call);
-                let release = Release::Ask { request, port, payload, call, resumed: true };
+                let request = asks.ask(request, asked.port);
+                let ask = ToPort::Ask { request, payload: asked.payload, call: asked.call, resumed: true };
                 if !is_planted(Bug::NotResumed) {
-                    released.push(Outgoing::Port(asked.port, release));
+                    released.push(Outgoing::Port(asked.port, ask));
                 }
             }
         }
@@ -264,16 +263,10 @@ impl StepLoop {
 
     /// Something wants to enter.
     pub fn arrive(&mut self, arrival: Arrival) {
-        let ask = match &arrival {
-            Arrival::Message { asker, .. } => {
-                self.askers.arrive(*asker);
-                None
-            }
-            Arrival::Grants { .. } => None,
-            Arrival::Answer { request, more, .. } => self.asks.meant(*request, !more),
-            Arrival::Broken { request, .. } => self.asks.meant(*request, true),
-        };
-        self.inbox.push_back(Entry::Arrival(arrival, ask));
+        if let Arrival::Message { asker, .. } = &arrival {
+            self.askers.arrive(*asker);
+        }
+        self.inbox.push_back(Entry::Arrival(arrival));
     }
 
     /// An effect has been delivered.
@@ -350,13 +343,7 @@ impl StepLoop {
     /// If the machine cannot go on. The loop must then be dropped.
     pub fn turn(&mut self, now: Nanos) -> Result<Turn, Fatal> {
         if !self.released.is_empty() {
-            let released = std::mem::take(&mut self.released);
-            for outgoing in &released {
-                if let Outgoing::Port(_, release) = outgoing {
-                    self.asks.release(release);
-                }
-            }
-            return Ok(Turn::Release(released));
+            return Ok(Turn::Release(std::mem::take(&mut self.released)));
         }
         if self.in_flight.is_none() {
             if self.must_close(now) {

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seed::message::Code;
-use seed::{EffectId, Nanos, RequestId};
+use seed::{EffectId, Nanos};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use vm::port::{Line, Port};
+use vm::port::{Line, Port, Ticket};
 use vm::step_loop::Room;
 
 use self::payload::{Ask, encode};
@@ -40,7 +40,7 @@ pub fn parse(name: &str, _folder: &Path) -> Option<Known> {
 pub struct Clock {
     line: Line,
     runtime: Handle,
-    waits: HashMap<RequestId, AbortHandle>,
+    waits: HashMap<Ticket, AbortHandle>,
     clock: Arc<MachineClock>,
 }
 
@@ -51,7 +51,7 @@ impl Clock {
         Self { line, runtime, waits: HashMap::new(), clock }
     }
 
-    fn wait(&mut self, request: RequestId, wait: impl Future<Output = ()> + Send + 'static) {
+    fn wait(&mut self, request: Ticket, wait: impl Future<Output = ()> + Send + 'static) {
         self.waits.retain(|_, wait| !wait.is_finished());
         self.waits.insert(request, self.runtime.spawn(wait).abort_handle());
     }
@@ -64,7 +64,7 @@ impl Drop for Clock {
 }
 
 impl Port for Clock {
-    fn ask(&mut self, request: RequestId, payload: Vec<u8>, resumed: bool) {
+    fn ask(&mut self, request: Ticket, payload: Vec<u8>, resumed: bool) {
         let time = match Ask::decode(&payload) {
             Ok(Ask::Now) => Nanos(0),
             Ok(Ask::Until(time)) => time,
@@ -92,7 +92,7 @@ impl Port for Clock {
         self.line.delivered(effect);
     }
 
-    fn cancel(&mut self, request: RequestId) {
+    fn cancel(&mut self, request: Ticket) {
         if let Some(wait) = self.waits.remove(&request) {
             wait.abort();
         }
@@ -105,7 +105,7 @@ async fn until(time: Nanos, clock: &MachineClock) {
     }
 }
 
-async fn repeat(request: RequestId, mut due: Nanos, every: Nanos, line: Line, clock: Arc<MachineClock>) {
+async fn repeat(request: Ticket, mut due: Nanos, every: Nanos, line: Line, clock: Arc<MachineClock>) {
     loop {
         until(due, &clock).await;
         // Dropped when the machine takes the answer: more of them would only wait for that.

@@ -12,9 +12,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use seed::EffectId;
 use seed::message::Code;
-use seed::{EffectId, RequestId};
-use vm::port::{Line, Port};
+use vm::port::{Line, Port, Ticket};
 
 use super::Known;
 use crate::terminal::Above;
@@ -42,7 +42,7 @@ pub struct Console {
 }
 
 /// Who wants the next line of input, and where to say so.
-type Reading = (RequestId, Line);
+type Reading = (Ticket, Line);
 
 struct ConsolePort {
     console: Console,
@@ -83,7 +83,7 @@ impl Console {
     }
 
     /// Queues a request for the next line of input.
-    fn read_line(&self, request: RequestId, line: Line) {
+    fn read_line(&self, request: Ticket, line: Line) {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         if reader.is_none() {
             let (sender, requests) = channel();
@@ -100,7 +100,7 @@ impl Console {
 }
 
 impl Port for ConsolePort {
-    fn ask(&mut self, request: RequestId, payload: Vec<u8>, _resumed: bool) {
+    fn ask(&mut self, request: Ticket, payload: Vec<u8>, _resumed: bool) {
         if !payload.is_empty() {
             let _ = self.writer.send((None, payload));
         }
@@ -111,7 +111,7 @@ impl Port for ConsolePort {
         let _ = self.writer.send((Some(effect), payload));
     }
 
-    fn cancel(&mut self, _request: RequestId) {
+    fn cancel(&mut self, _request: Ticket) {
         // The line that it would have got is dropped by the step loop.
     }
 }

@@ -14,13 +14,13 @@ use std::path::{Component, Path};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use seed::EffectId;
 use seed::message::Code;
-use seed::{EffectId, RequestId};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tracing::warn;
-use vm::port::{Line, Port};
+use vm::port::{Line, Port, Ticket};
 use vm::step_loop::Room;
 
 use self::folder::{Failed, Folder, Wanted};
@@ -92,7 +92,7 @@ struct Reading {
     line: Line,
     folder: Folder,
     places: Arc<Semaphore>,
-    under_way: Mutex<HashMap<RequestId, UnderWay>>,
+    under_way: Mutex<HashMap<Ticket, UnderWay>>,
 }
 
 struct UnderWay {
@@ -122,7 +122,7 @@ impl Drop for FilesRead {
 }
 
 impl Port for FilesRead {
-    fn ask(&mut self, request: RequestId, payload: Vec<u8>, _resumed: bool) {
+    fn ask(&mut self, request: Ticket, payload: Vec<u8>, _resumed: bool) {
         match Ask::decode(&payload) {
             Ok(ask) if ask.writes() => {
                 return self.shared.line.broken(request, Code::REFUSED, "this folder is granted to be read");
@@ -157,7 +157,7 @@ impl Port for FilesRead {
         self.shared.line.delivered(effect);
     }
 
-    fn cancel(&mut self, request: RequestId) {
+    fn cancel(&mut self, request: Ticket) {
         if let Some(read) = self.shared.under_way().remove(&request) {
             read.end();
         }
@@ -165,7 +165,7 @@ impl Port for FilesRead {
 }
 
 impl Reading {
-    fn under_way(&self) -> MutexGuard<'_, HashMap<RequestId, UnderWay>> {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Ticket, UnderWay>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -200,7 +200,7 @@ struct Write {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     /// The machine.
-    Request(RequestId),
+    Request(Ticket),
     /// Its log.
     Effect(EffectId),
 }
@@ -234,7 +234,7 @@ impl FilesWrite {
 }
 
 impl Port for FilesWrite {
-    fn ask(&mut self, request: RequestId, payload: Vec<u8>, _resumed: bool) {
+    fn ask(&mut self, request: Ticket, payload: Vec<u8>, _resumed: bool) {
         match Ask::decode(&payload) {
             Ok(ask) if !ask.writes() => {
                 self.line.broken(request, Code::REFUSED, "this folder is granted to be written");
@@ -256,7 +256,7 @@ impl Port for FilesWrite {
         self.line.delivered(effect);
     }
 
-    fn cancel(&mut self, request: RequestId) {
+    fn cancel(&mut self, request: Ticket) {
         self.writes.drop_if(|write| write.asked == Asked::Request(request));
     }
 

@@ -26,13 +26,13 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use seed::{EffectId, PortId, RequestId};
+use seed::{EffectId, PortId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::debug;
-use vm::port::{Line, Port};
+use vm::port::{Line, Port, Ticket};
 
 use self::apology::Apology;
 use self::pace::{PacedStream, WINDOW};
@@ -115,8 +115,8 @@ impl Drop for Http {
 }
 
 impl Port for Http {
-    fn ask(&mut self, request: RequestId, payload: Vec<u8>, _resumed: bool) {
-        if let Err((code, text)) = self.routes.mark(request, &payload) {
+    fn ask(&mut self, request: Ticket, payload: Vec<u8>, _resumed: bool) {
+        if let Err((code, text)) = self.routes.mark(request.number(), &payload) {
             self.line.broken(request, code, text);
         }
     }
@@ -125,8 +125,8 @@ impl Port for Http {
         self.line.delivered(effect);
     }
 
-    fn cancel(&mut self, request: RequestId) {
-        self.routes.unmark(request);
+    fn cancel(&mut self, request: Ticket) {
+        self.routes.unmark(request.number());
     }
 
     fn close(&mut self) {

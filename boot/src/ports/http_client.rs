@@ -18,10 +18,10 @@ use hyper::header::{
     PROXY_AUTHORIZATION,
 };
 use seed::message::Code;
-use seed::{CallId, EffectId, RequestId};
+use seed::{CallId, EffectId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
-use vm::port::{Line, Port};
+use vm::port::{Line, Port, Ticket};
 
 use self::call::{Call, encode_response};
 pub use self::caller::Caller;
@@ -69,7 +69,7 @@ struct Shared {
     reach: Reach,
     caller: Arc<Caller>,
     trust: Trust,
-    under_way: Mutex<HashMap<RequestId, AbortHandle>>,
+    under_way: Mutex<HashMap<Ticket, AbortHandle>>,
     places: Arc<Semaphore>,
     room: Arc<Semaphore>,
     asked: Arc<Semaphore>,
@@ -100,12 +100,12 @@ impl Drop for HttpClient {
 }
 
 impl Port for HttpClient {
-    fn ask(&mut self, request: RequestId, _payload: Vec<u8>, _resumed: bool) {
+    fn ask(&mut self, request: Ticket, _payload: Vec<u8>, _resumed: bool) {
         // What a machine asks this port for is a call, by its grant's name.
         self.shared.line.broken(request, Code::FAILED, "a call has no number");
     }
 
-    fn call(&mut self, number: CallId, request: RequestId, payload: Vec<u8>, _resumed: bool) {
+    fn call(&mut self, number: CallId, request: Ticket, payload: Vec<u8>, _resumed: bool) {
         let shared = Arc::clone(&self.shared);
         let call = match shared.admit(&payload) {
             Ok(call) => call,
@@ -129,7 +129,7 @@ impl Port for HttpClient {
         self.shared.line.delivered(effect);
     }
 
-    fn cancel(&mut self, request: RequestId) {
+    fn cancel(&mut self, request: Ticket) {
         if let Some(call) = self.shared.under_way().remove(&request) {
             call.abort();
         }
@@ -140,7 +140,7 @@ impl Port for HttpClient {
 type Admitted = (Call, OwnedSemaphorePermit);
 
 impl Shared {
-    fn under_way(&self) -> MutexGuard<'_, HashMap<RequestId, AbortHandle>> {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Ticket, AbortHandle>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 use seed::message::Code;
-use seed::{EffectId, Nanos, RequestId};
+use seed::{EffectId, Nanos};
 use tracing::warn;
-use vm::port::{Line, Port};
+use vm::port::{Line, Port, Ticket};
 
 use super::Known;
 use super::console::printable;
@@ -82,7 +82,7 @@ impl Log {
 }
 
 impl Port for Log {
-    fn ask(&mut self, request: RequestId, payload: Vec<u8>, _resumed: bool) {
+    fn ask(&mut self, request: Ticket, payload: Vec<u8>, _resumed: bool) {
         if payload.len() > LINE_BYTES_MAX {
             let why = format!("a line of a log has {LINE_BYTES_MAX} bytes at most");
             return self.line.broken(request, Code::LIMIT, why);
@@ -102,7 +102,7 @@ impl Port for Log {
         self.lines.push(Entry { asked: Asked::Effect(effect), payload });
     }
 
-    fn cancel(&mut self, request: RequestId) {
+    fn cancel(&mut self, request: Ticket) {
         self.lines.drop_if(|entry| entry.asked == Asked::Request(request));
     }
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use seed::EffectId;
 use seed::cbor::{CborError, Reader};
 use seed::message::Code;
-use seed::{EffectId, RequestId};
-use vm::port::{Line, Port};
+use vm::port::{Line, Port, Ticket};
 
 use super::Known;
 
@@ -30,7 +30,7 @@ impl Random {
 }
 
 impl Port for Random {
-    fn ask(&mut self, request: RequestId, payload: Vec<u8>, _resumed: bool) {
+    fn ask(&mut self, request: Ticket, payload: Vec<u8>, _resumed: bool) {
         let count = match decode(&payload) {
             Ok(count @ 1..) => count,
             _ => {
@@ -52,7 +52,7 @@ impl Port for Random {
         self.line.delivered(effect);
     }
 
-    fn cancel(&mut self, _request: RequestId) {}
+    fn cancel(&mut self, _request: Ticket) {}
 }
 
 fn decode(payload: &[u8]) -> Result<u64, CborError> {

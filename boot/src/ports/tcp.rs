@@ -15,15 +15,15 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use seed::EffectId;
 use seed::message::Code;
-use seed::{EffectId, RequestId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
-use vm::port::{Line, Port};
+use vm::port::{Line, Port, Ticket};
 
 use self::table::{Connections, Numbers};
 use super::Known;
@@ -112,7 +112,7 @@ pub struct TcpListen {
 /// The requests for a connection that nobody has come for yet.
 #[derive(Default)]
 struct Wanted {
-    requests: Mutex<VecDeque<RequestId>>,
+    requests: Mutex<VecDeque<Ticket>>,
     more: Notify,
 }
 
@@ -153,7 +153,7 @@ impl Drop for TcpListen {
 }
 
 impl Port for TcpListen {
-    fn ask(&mut self, request: RequestId, payload: Vec<u8>, _resumed: bool) {
+    fn ask(&mut self, request: Ticket, payload: Vec<u8>, _resumed: bool) {
         if self.connections.ask(request, &payload) {
             self.wanted.requests().push_back(request);
             self.wanted.more.notify_one();
@@ -166,7 +166,7 @@ impl Port for TcpListen {
         self.line.delivered(effect);
     }
 
-    fn cancel(&mut self, request: RequestId) {
+    fn cancel(&mut self, request: Ticket) {
         let mut requests = self.wanted.requests();
         match requests.iter().position(|wanted| *wanted == request) {
             Some(place) => drop(requests.remove(place)),
@@ -176,7 +176,7 @@ impl Port for TcpListen {
 }
 
 impl Wanted {
-    fn requests(&self) -> MutexGuard<'_, VecDeque<RequestId>> {
+    fn requests(&self) -> MutexGuard<'_, VecDeque<Ticket>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -222,7 +222,7 @@ pub struct TcpConnect {
 }
 
 /// What is being connected, and by whom it was asked for.
-type Tries = Arc<Mutex<HashMap<RequestId, AbortHandle>>>;
+type Tries = Arc<Mutex<HashMap<Ticket, AbortHandle>>>;
 
 impl TcpConnect {
     /// A port that connects to `HOST:PORT`.
@@ -238,7 +238,7 @@ impl TcpConnect {
         }
     }
 
-    fn connect(&self, request: RequestId) {
+    fn connect(&self, request: Ticket) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return self.line.broken(request, Code::LIMIT, "this machine has as many connections as it may");
         };
@@ -263,7 +263,7 @@ impl TcpConnect {
     }
 }
 
-fn lock(tries: &Tries) -> MutexGuard<'_, HashMap<RequestId, AbortHandle>> {
+fn lock(tries: &Tries) -> MutexGuard<'_, HashMap<Ticket, AbortHandle>> {
     tries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -274,7 +274,7 @@ impl Drop for TcpConnect {
 }
 
 impl Port for TcpConnect {
-    fn ask(&mut self, request: RequestId, payload: Vec<u8>, _resumed: bool) {
+    fn ask(&mut self, request: Ticket, payload: Vec<u8>, _resumed: bool) {
         if self.connections.ask(request, &payload) {
             self.connect(request);
         }
@@ -285,7 +285,7 @@ impl Port for TcpConnect {
         self.line.delivered(effect);
     }
 
-    fn cancel(&mut self, request: RequestId) {
+    fn cancel(&mut self, request: Ticket) {
         match lock(&self.tries).remove(&request) {
             Some(task) => task.abort(),
             None => self.connections.cancel(request),

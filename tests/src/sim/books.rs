@@ -148,7 +148,7 @@ impl Books {
                 if is_broken {
                     return Ok(None);
                 }
-                Release::Ask { request, port, payload, call, resumed: false }
+                Release::Ask { request, port, payload, call }
             }
             Output::Cancel { request } => {
                 let known = self.requests.remove(&request).ok_or(Breaks("cancels what is not open"))?;

@@ -12,6 +12,7 @@
 mod askers;
 mod entering;
 mod granting;
+mod leaving;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -20,11 +21,12 @@ use seed::message::{Code, Input, Output};
 use seed::record::{Batch, OutputsHash, Record};
 use seed::{EffectId, Id, Nanos, ReplyId, RequestId, Seq};
 use vm::ledger::Release;
-use vm::step_loop::{AskerNews, Outgoing, Policy};
+use vm::step_loop::{AskerNews, Outgoing, Policy, ToPort};
 
 pub use self::askers::Sent;
 use self::askers::{Execution, Waiting};
 use self::granting::Granting;
+use self::leaving::Leaving;
 use super::books::Books;
 use super::coverage::Coverage;
 use super::host::first_grants;
@@ -42,7 +44,7 @@ pub struct Checker {
     cost_since_checkpoint: Nanos,
     run: u32,
     is_booted: bool,
-    expected: VecDeque<Outgoing>,
+    expected: VecDeque<Leaving>,
     sent: BTreeMap<u64, Sent>,
     waiting: BTreeMap<u64, Waiting>,
     executed: BTreeMap<u64, ReplyId>,
@@ -111,15 +113,14 @@ impl Checker {
         let gone = self.gone_ports().collect();
         self.granting.begin_run(gone);
         for (effect, (port, payload)) in &self.books.effects {
-            let release = Release::Effect { effect: *effect, port: *port, payload: payload.clone() };
-            self.expected.push_back(Outgoing::Port(*port, release));
-            self.coverage.hit_if(self.delivered_once.contains(effect), "effect delivered again");
+            let (effect, port, payload) = (*effect, *port, payload.clone());
+            self.expected.push_back(Leaving::Effect { effect, port, payload });
+            self.coverage.hit_if(self.delivered_once.contains(&effect), "effect delivered again");
         }
         for (request, asked) in &self.books.requests {
             if asked.broken.is_none() {
                 let (port, payload, call) = (asked.port, asked.payload.clone(), asked.call);
-                let release = Release::Ask { request: *request, port, payload, call, resumed: true };
-                self.expected.push_back(Outgoing::Port(port, release));
+                self.expected.push_back(Leaving::Ask { request: *request, port, payload, call, resumed: true });
                 self.coverage.hit("request resumed");
             } else if matches!(asked.broken, Some((Code::NOT_GRANTED, _))) {
                 self.coverage.hit("killed before the news of a request not granted");
@@ -272,7 +273,7 @@ impl Checker {
         match outgoing {
             Outgoing::Asker(asker, news) if !self.granting.waits(*asker) => return self.told(*asker, news),
             Outgoing::Trace(text) if text.starts_with("a message on port") => return self.turned_away(text),
-            Outgoing::Port(port, release) => self.granting.is_there(*port, release)?,
+            Outgoing::Port(port, told) => self.granting.is_there(*port, told)?,
             Outgoing::Revoked(port) => self.granting.close(*port),
             Outgoing::Trace(text) if text.contains(", more than") && self.refusal_traces > 0 => {
                 self.refusal_traces -= 1;
@@ -280,11 +281,11 @@ impl Checker {
             }
             _ => {}
         }
-        if let Outgoing::Port(_, Release::Effect { effect, .. }) = outgoing {
+        if let Outgoing::Port(_, ToPort::Effect { effect, .. }) = outgoing {
             self.delivered_once.insert(*effect);
         }
         match self.expected.pop_front() {
-            Some(expected) if expected == *outgoing => Ok(()),
+            Some(expected) if expected == Leaving::of(outgoing.clone()) => Ok(()),
             Some(expected) => {
                 Err(Failure::new("what leaves is what follows", format!("{outgoing:?} instead of {expected:?}")))
             }
@@ -321,10 +322,14 @@ impl Checker {
     fn expect(&mut self, releases: Vec<Release>) {
         for release in releases {
             match release {
-                Release::Effect { port, .. } | Release::Ask { port, .. } | Release::Cancel { port, .. } => {
-                    self.expected.push_back(Outgoing::Port(port, release));
+                Release::Effect { effect, port, payload } => {
+                    self.expected.push_back(Leaving::Effect { effect, port, payload });
                 }
-                Release::Trace { text } => self.expected.push_back(Outgoing::Trace(text)),
+                Release::Ask { request, port, payload, call } => {
+                    self.expected.push_back(Leaving::Ask { request, port, payload, call, resumed: false });
+                }
+                Release::Cancel { request, port } => self.expected.push_back(Leaving::Cancel { request, port }),
+                Release::Trace { text } => self.expected.push_back(Leaving::Other(Outgoing::Trace(text))),
                 Release::Answer { reply, more, payload } => {
                     self.expect_news(reply, AskerNews::Answer { reply, more, payload })
                 }

@@ -42,6 +42,7 @@ pub const EXPECTED: &[&str] = &[
     "killed in mid-batch",
     "killed with a commit in flight, not done",
     "memory grown",
+    "late answer under a number used again",
     "message on a revoked port",
     "oversize answer",
     "power cut",

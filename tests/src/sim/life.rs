@@ -326,7 +326,7 @@ impl Life<'_> {
         self.note(|| format!("released {outgoing:?}"));
         self.checker.released(outgoing)?;
         match outgoing {
-            Outgoing::Port(_, release) => self.ports.take(release),
+            Outgoing::Port(_, told) => self.ports.take(told),
             Outgoing::Asker(..) | Outgoing::Trace(_) | Outgoing::Revoked(_) => Ok(()),
         }
     }

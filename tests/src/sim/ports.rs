@@ -1,10 +1,9 @@
 //! The ports of a simulated host: they take what is released to them and do as they are told, late, out of order or never.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use seed::{EffectId, RequestId};
-use vm::ledger::Release;
-use vm::step_loop::{Arrival, Room};
+use seed::EffectId;
+use vm::step_loop::{Arrival, Room, Ticket, ToPort};
 
 use super::random::Random;
 use super::{Failure, ensure, ops};
@@ -12,7 +11,10 @@ use super::{Failure, ensure, ops};
 /// What the ports of one run have in hand.
 #[derive(Debug, Default)]
 pub struct Ports {
-    asked: BTreeMap<RequestId, Asked>,
+    asked: BTreeMap<Ticket, Asked>,
+    /// What was cancelled before it was answered for good. Its answer may be on its way.
+    cancelled: Vec<(Ticket, Asked)>,
+    tickets: BTreeSet<Ticket>,
     /// Effects that came, in order, until their delivery is reported.
     pub effects: Vec<EffectId>,
 }
@@ -30,20 +32,23 @@ pub fn nonce(payload: &[u8]) -> u64 {
 }
 
 impl Ports {
-    /// Something was released to a port.
+    /// A port is told something.
     ///
     /// # Errors
     /// If it makes no sense to a port.
-    pub fn take(&mut self, release: &Release) -> Result<(), Failure> {
-        match release {
-            Release::Effect { effect, .. } => self.effects.push(*effect),
-            Release::Ask { request, payload, .. } => {
-                let asked = Asked { nonce: nonce(payload), parts: 0 };
-                let before = self.asked.insert(*request, asked);
-                ensure(before.is_none(), "a port is asked under a number once at a time", || request.to_string())?;
+    pub fn take(&mut self, told: &ToPort) -> Result<(), Failure> {
+        match told {
+            ToPort::Effect { effect, .. } => self.effects.push(*effect),
+            ToPort::Ask { request, payload, .. } => {
+                let is_open = self.is_asked_under_the_number_of(*request);
+                ensure(!is_open, "a port is asked under a number once at a time", || format!("{request:?}"))?;
+                ensure(self.tickets.insert(*request), "no two asks have one ticket", || format!("{request:?}"))?;
+                self.asked.insert(*request, Asked { nonce: nonce(payload), parts: 0 });
             }
-            Release::Cancel { request, .. } => drop(self.asked.remove(request)),
-            Release::Answer { .. } | Release::Refuse { .. } | Release::Trace { .. } => {}
+            ToPort::Cancel { request } => {
+                ensure(self.tickets.contains(request), "only what was asked is cancelled", || format!("{request:?}"))?;
+                self.cancelled.extend(self.asked.remove_entry(request));
+            }
         }
         Ok(())
     }
@@ -84,7 +89,29 @@ impl Ports {
         Some(Arrival::Broken { request, code: seed::message::Code::FAILED, text })
     }
 
-    fn any(&self, random: &mut Random) -> Option<RequestId> {
+    /// A port answers, or gives up, what it has not heard yet is cancelled. Whether the machine has asked something else under its number.
+    pub fn cross(&mut self, random: &mut Random, run: u8) -> Option<(Arrival, bool)> {
+        if self.cancelled.is_empty() {
+            return None;
+        }
+        let (request, asked) = self.cancelled.swap_remove(random.index(self.cancelled.len()));
+        let room = Room::default();
+        let arrival = if random.one_in(4) {
+            let text = format!("{:016x}", asked.nonce);
+            Arrival::Broken { request, code: seed::message::Code::FAILED, text }
+        } else {
+            let mut payload = asked.nonce.to_le_bytes().to_vec();
+            payload.extend([run, asked.parts]);
+            Arrival::Answer { request, more: random.one_in(3), payload, room }
+        };
+        Some((arrival, self.is_asked_under_the_number_of(request)))
+    }
+
+    fn is_asked_under_the_number_of(&self, request: Ticket) -> bool {
+        self.asked.keys().any(|asked| asked.number() == request.number())
+    }
+
+    fn any(&self, random: &mut Random) -> Option<Ticket> {
         if self.asked.is_empty() {
             return None;
         }

@@ -1,18 +1,19 @@
 //! What the step loop once did wrong, each story by itself. The simulator of `sim.rs` found most of them; here they stay found even when its
 //! plans change.
 
-use seed::image::Limits;
+use std::collections::BTreeMap;
+
+use seed::image::{Grant, Limits};
 use seed::message::{Code, Input};
 use seed::object::{Objects, load_blob};
 use seed::record::Record;
-use seed::{Domain, Nanos, PortId, RequestId};
+use seed::{Domain, Nanos, PortId};
 use tests::sim::cpu::Cpu;
 use tests::sim::host::{Found, Host, Job, new_disk, settings};
 use tests::sim::sweep::on_a_guest_thread;
 use vm::engine::{Backend, Settings};
-use vm::ledger::Release;
 use vm::memory::Tracker;
-use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Room, Turn};
+use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Room, Ticket, ToPort, Turn};
 
 use persist::store::model::ModelDisk;
 
@@ -23,6 +24,8 @@ struct Machine {
     host: Host,
     log: Vec<Record>,
     out: Vec<Outgoing>,
+    /// What its ports were asked last under each number.
+    asked: BTreeMap<u64, Ticket>,
     next: u64,
     _native: tempfile::TempDir,
     _cpu: Cpu,
@@ -37,8 +40,8 @@ impl Machine {
         let host = start(&disk, &settings, root, false);
         cpu.attach(host.machine.body().engine().ticker(), limits.step_cpu());
         cpu.begin(1000, false);
-        let (log, out) = (Vec::new(), Vec::new());
-        let mut this = Self { disk, root, settings, host, log, out, next: 0, _native: native, _cpu: cpu };
+        let (log, out, asked) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let mut this = Self { disk, root, settings, host, log, out, asked, next: 0, _native: native, _cpu: cpu };
         this.settle();
         this
     }
@@ -66,10 +69,21 @@ impl Machine {
         asker
     }
 
-    /// A port's answer with these operations.
-    fn answer(&mut self, request: u64, more: bool, operations: &[u8]) {
+    /// The answer, with these operations, of the port that was asked last under this number.
+    fn answer(&mut self, number: u64, more: bool, operations: &[u8]) {
+        self.answer_to(self.asked[&number], more, operations);
+    }
+
+    fn answer_to(&mut self, request: Ticket, more: bool, operations: &[u8]) {
         let payload = [&[0; 10], operations].concat();
-        self.host.machine.arrive(Arrival::Answer { request: RequestId(request), more, payload, room: Room::default() });
+        self.host.machine.arrive(Arrival::Answer { request, more, payload, room: Room::default() });
+    }
+
+    /// Ports come and go; none has a number above 4.
+    fn regrant(&mut self, grants: &[(u64, &str)]) {
+        let grant = |(port, name): &(u64, &str)| Grant { port: PortId(*port), name: (*name).to_owned() };
+        let grants = grants.iter().map(grant).collect();
+        self.host.machine.arrive(Arrival::Grants { grants, next_port: PortId(5), asker: None });
     }
 
     /// Runs until there is nothing to do. What was released since the last time.
@@ -84,7 +98,14 @@ impl Machine {
                     self.host.job = None;
                     self.host.machine.committed();
                 }
-                Turn::Release(released) => self.out.extend(released),
+                Turn::Release(released) => {
+                    for one in &released {
+                        if let Outgoing::Port(_, ToPort::Ask { request, .. }) = one {
+                            self.asked.insert(request.number().0, *request);
+                        }
+                    }
+                    self.out.extend(released);
+                }
                 Turn::Idle(_) => return std::mem::take(&mut self.out),
                 other => panic!("{other:?}"),
             }
@@ -168,6 +189,58 @@ fn a_late_answer_is_not_one_to_the_next_request_of_that_number() {
     });
 }
 
+/// The same, but the port's answer is in the queue of the driver while the loop lets out the cancellation and the next ask: the loop took it for an answer
+/// to what it had just let out. A port is given a ticket with each ask now, and gives it back.
+#[test]
+fn an_answer_that_crosses_a_cancellation_is_not_one_to_what_follows_it() {
+    on_a_guest_thread(|| {
+        let mut machine = Machine::boot(limits(8));
+        machine.send(b"q\x00r\x00", b"");
+        machine.settle();
+        let first = machine.asked[&1];
+        let before = machine.log.len();
+        machine.send(b"X\x00r\x00", b"");
+        let out = machine.settle();
+        let second = machine.asked[&1];
+        assert_ne!(first, second);
+        let Some(Outgoing::Port(_, ToPort::Cancel { request })) = out.first() else { panic!("{out:?}") };
+        assert_eq!(*request, first);
+        // What the port of the first has sent is all taken in only now.
+        machine.answer_to(first, true, b"");
+        machine.answer_to(first, false, b"");
+        machine.host.machine.arrive(Arrival::Broken { request: first, code: Code::FAILED, text: String::new() });
+        machine.settle();
+        assert!(matches!(machine.inputs(before)[..], [(Input::Message { .. }, false)]));
+        machine.answer_to(second, false, b"");
+        machine.settle();
+        assert!(matches!(machine.inputs(before)[..], [_, (Input::Answer { .. }, false)]));
+    });
+}
+
+/// So also where the cancellation is the host's: the port was revoked, and the machine asks another under the same number.
+#[test]
+fn a_port_that_is_revoked_does_not_answer_for_the_next_one() {
+    on_a_guest_thread(|| {
+        let mut machine = Machine::boot(limits(8));
+        machine.send(b"q\x00r\x00", b"");
+        machine.settle();
+        let first = machine.asked[&1];
+        machine.regrant(&[(0, "owner"), (1, "console"), (3, "random"), (4, "clock")]);
+        machine.settle();
+        let before = machine.log.len();
+        machine.send(b"q\x00r\x00", b"");
+        let out = machine.settle();
+        let second = machine.asked[&1];
+        assert!(matches!(&out[..], [Outgoing::Port(PortId(4), ToPort::Ask { request, .. }), ..] if *request == second));
+        machine.answer_to(first, false, b"");
+        machine.settle();
+        assert!(matches!(machine.inputs(before)[..], [(Input::Message { .. }, false)]));
+        machine.answer_to(second, false, b"");
+        machine.settle();
+        assert!(matches!(machine.inputs(before)[..], [_, (Input::Answer { .. }, false)]));
+    });
+}
+
 /// A part of an answer over the limit breaks the request, and the port has to know: its next part went to the next request of that number.
 #[test]
 fn a_port_whose_answer_is_too_long_is_told_to_stop() {
@@ -179,8 +252,7 @@ fn a_port_whose_answer_is_too_long_is_told_to_stop() {
         machine.answer(1, true, &[0; 2000]);
         machine.answer(1, false, b"");
         let out = machine.settle();
-        let cancelled = Release::Cancel { request: RequestId(1), port: PortId(2) };
-        assert_eq!(out, [Outgoing::Port(PortId(2), cancelled)]);
+        assert_eq!(out, [Outgoing::Port(PortId(2), ToPort::Cancel { request: machine.asked[&1] })]);
         assert!(matches!(machine.inputs(before)[..], [(Input::Broken { code: Code::LIMIT, .. }, false)]));
     });
 }
@@ -193,7 +265,7 @@ fn a_break_with_too_many_words_is_delivered_with_fewer() {
         machine.send(b"q\x00r\x00", b"");
         machine.settle();
         let before = machine.log.len();
-        let (request, code, text) = (RequestId(1), Code::LOST, "ä".repeat(5000));
+        let (request, code, text) = (machine.asked[&1], Code::LOST, "ä".repeat(5000));
         machine.host.machine.arrive(Arrival::Broken { request, code, text });
         machine.settle();
         assert!(matches!(machine.inputs(before)[..], [(Input::Broken { code: Code::LOST, .. }, false)]));

@@ -36,8 +36,6 @@ pub enum Release {
         payload: Vec<u8>,
         /// Its number, if it is a call.
         call: Option<CallId>,
-        /// Whether it was asked before, by a host that has stopped since.
-        resumed: bool,
     },
     /// A request that is no longer wanted.
     Cancel {
@@ -271,7 +269,7 @@ impl Ledger {
         let asked = Request { port, payload, call, broken };
         self.insert_request(request, &asked, objects)?;
         let Request { payload, .. } = asked;
-        Ok(granted.then_some(Release::Ask { request, port, payload, call, resumed: false }))
+        Ok(granted.then_some(Release::Ask { request, port, payload, call }))
     }
 
     fn settle_reply(

@@ -5,7 +5,7 @@ use seed::message::{Code, Input};
 use seed::record::SENDER_KEY_BYTES_MAX;
 use seed::{PortId, ReplyId, RequestId};
 
-use super::asks::AskId;
+use super::asks::Ticket;
 use super::news::{Arrival, Asker, AskerNews, Outgoing};
 use super::{Fatal, StepLoop};
 use crate::ledger::Outcome;
@@ -16,14 +16,13 @@ const BREAK_TEXT_BYTES_MAX: usize = 512;
 /// What waits to be run.
 #[derive(Debug)]
 pub(super) enum Entry {
-    /// With the ask that it answers or breaks, if it does that.
-    Arrival(Arrival, Option<AskId>),
+    Arrival(Arrival),
     Boot,
     Again,
     Due(RequestId),
     Gone(ReplyId),
     /// An answer was over the limit: its request is broken instead.
-    TooLong(RequestId, AskId, String),
+    TooLong(Ticket, String),
 }
 
 /// An input that is about to be run.
@@ -32,7 +31,7 @@ pub(super) struct Admitted {
     pub(super) key: Vec<u8>,
     pub(super) asker: Option<Asker>,
     /// A request that its port has to forget.
-    pub(super) cancels: Option<(RequestId, PortId)>,
+    pub(super) cancels: Option<(Ticket, PortId)>,
 }
 
 impl StepLoop {
@@ -44,11 +43,11 @@ impl StepLoop {
             return admitted(input);
         }
         let entry = match entry {
-            Entry::Arrival(Arrival::Grants { grants, next_port, asker }, _) => {
+            Entry::Arrival(Arrival::Grants { grants, next_port, asker }) => {
                 return self.regrant(grants, next_port, asker);
             }
             // It came in before the grant went.
-            Entry::Arrival(Arrival::Message { port, asker, .. }, _) if !self.is_granted(port) => {
+            Entry::Arrival(Arrival::Message { port, asker, .. }) if !self.is_granted(port) => {
                 // Whoever has gone hears nothing.
                 if self.askers.admit(asker) {
                     let text = format!("a message on port {port} was dropped: not granted");
@@ -61,9 +60,8 @@ impl StepLoop {
         let alone = self.inbox.is_empty();
         let (ledger, objects) = self.body.ledger();
         let asks = &self.asks;
-        let is_open = |request: RequestId, ask: Option<AskId>| ask.and_then(|ask| asks.port(request, ask)).is_some();
         match entry {
-            Entry::Boot | Entry::Arrival(Arrival::Grants { .. }, _) => Ok(None),
+            Entry::Boot | Entry::Arrival(Arrival::Grants { .. }) => Ok(None),
             Entry::Again => {
                 self.again_queued = false;
                 if !ledger.wants_again() {
@@ -80,27 +78,27 @@ impl StepLoop {
                 Some(_) if !self.askers.has(reply) => admitted(Input::Gone { reply }),
                 _ => Ok(None),
             },
-            Entry::Arrival(Arrival::Answer { request, more, payload, room: _ }, ask) => {
-                if is_open(request, ask) {
-                    admitted(Input::Answer { request, more, payload })
+            Entry::Arrival(Arrival::Answer { request, more, payload, room: _ }) => {
+                if asks.port(request).is_some() {
+                    admitted(Input::Answer { request: request.number(), more, payload })
                 } else {
                     Ok(None)
                 }
             }
-            Entry::Arrival(Arrival::Broken { request, code, mut text }, ask) => {
-                if is_open(request, ask) {
+            Entry::Arrival(Arrival::Broken { request, code, mut text }) => {
+                if asks.port(request).is_some() {
                     truncate(&mut text);
-                    admitted(Input::Broken { request, code, text })
+                    admitted(Input::Broken { request: request.number(), code, text })
                 } else {
                     Ok(None)
                 }
             }
-            Entry::TooLong(request, ask, text) => Ok(asks.port(request, ask).map(|port| {
-                let input = Input::Broken { request, code: Code::LIMIT, text };
+            Entry::TooLong(request, text) => Ok(asks.port(request).map(|port| {
+                let input = Input::Broken { request: request.number(), code: Code::LIMIT, text };
                 // The port may have further parts in hand.
                 Admitted { input, key: Vec::new(), asker: None, cancels: Some((request, port)) }
             })),
-            Entry::Arrival(Arrival::Message { port, from, payload, asker, key, room: _ }, _) => {
+            Entry::Arrival(Arrival::Message { port, from, payload, asker, key, room: _ }) => {
                 if !self.askers.admit(asker) && key.is_empty() {
                     return Ok(None);
                 }

@@ -1,61 +1,56 @@
 //! Which ask an answer is for.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use persist::planted::{Bug, is_planted};
 use seed::{PortId, RequestId};
 
-use crate::ledger::Release;
+/// A request, as the port has it that is asked. Its number is the machine's and may be used again; no two tickets of a run are equal, so that an answer on
+/// its way is for the ask that the port saw, or for none. Not part of the machine: in another run of the host it has another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket {
+    number: RequestId,
+    ask: u64,
+}
 
-/// One ask of this run. Request numbers are the machine's and used again; an answer on its way belongs to the ask that the port saw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct AskId(u64);
+impl Ticket {
+    /// The machine's number for the request.
+    #[must_use]
+    pub fn number(self) -> RequestId {
+        self.number
+    }
+}
 
-/// Which ask each request number stands for.
+/// Which ask each request number stands for, as of the last step.
 #[derive(Default)]
 pub(super) struct Asks {
-    next: u64,
-    /// For the machine, as of the last step.
-    pub(super) open: HashMap<RequestId, (AskId, PortId)>,
-    /// For the port, as of what was released.
-    released: HashMap<RequestId, AskId>,
-    /// Between the two, in order.
-    unreleased: VecDeque<AskId>,
+    asked: u64,
+    open: HashMap<RequestId, (Ticket, PortId)>,
 }
 
 impl Asks {
-    pub(super) fn ask(&mut self, request: RequestId, port: PortId) {
-        self.next += 1;
-        self.open.insert(request, (AskId(self.next), port));
-        self.unreleased.push_back(AskId(self.next));
+    pub(super) fn ask(&mut self, number: RequestId, port: PortId) -> Ticket {
+        self.asked += 1;
+        let ticket = Ticket { number, ask: self.asked };
+        self.open.insert(number, (ticket, port));
+        ticket
     }
 
-    pub(super) fn close(&mut self, request: RequestId) {
-        self.open.remove(&request);
+    /// The ask that is open under a number.
+    pub(super) fn ticket(&self, number: RequestId) -> Option<Ticket> {
+        self.open.get(&number).map(|(ticket, _)| *ticket)
     }
 
-    pub(super) fn release(&mut self, release: &Release) {
-        match release {
-            Release::Ask { request, .. } => {
-                if let Some(ask) = self.unreleased.pop_front() {
-                    self.released.insert(*request, ask);
-                }
-            }
-            Release::Cancel { request, .. } => drop(self.released.remove(request)),
-            _ => {}
-        }
+    /// The ask that is open no longer.
+    pub(super) fn close(&mut self, number: RequestId) -> Option<Ticket> {
+        self.open.remove(&number).map(|(ticket, _)| ticket)
     }
 
     /// Whom this very ask went to, if it is still open.
-    pub(super) fn port(&self, request: RequestId, ask: AskId) -> Option<PortId> {
+    pub(super) fn port(&self, ticket: Ticket) -> Option<PortId> {
         self.open
-            .get(&request)
-            .filter(|(open, _)| *open == ask || is_planted(Bug::LateAnswerTaken))
+            .get(&ticket.number)
+            .filter(|(open, _)| *open == ticket || is_planted(Bug::LateAnswerTaken))
             .map(|(_, port)| *port)
-    }
-
-    /// The ask that a port means.
-    pub(super) fn meant(&mut self, request: RequestId, is_last: bool) -> Option<AskId> {
-        if is_last { self.released.remove(&request) } else { self.released.get(&request).copied() }
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use seed::image::Grant;
 use seed::message::Code;
-use seed::{PortId, ReplyId, RequestId};
+use seed::{CallId, EffectId, PortId, ReplyId};
 
-use crate::ledger::Release;
+use super::asks::Ticket;
 use crate::query::Answer;
 
 /// Who waits for an answer, as the driver numbers them: none twice. Not part of the machine: askers are gone when the host stops.
@@ -63,7 +63,7 @@ pub enum Arrival {
     /// A port answers.
     Answer {
         /// Which request.
-        request: RequestId,
+        request: Ticket,
         /// Whether further parts follow.
         more: bool,
         /// What.
@@ -74,7 +74,7 @@ pub enum Arrival {
     /// A port gives up.
     Broken {
         /// Which request.
-        request: RequestId,
+        request: Ticket,
         /// Why.
         code: Code,
         /// Why, in words.
@@ -94,8 +94,8 @@ pub enum Arrival {
 /// What leaves the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outgoing {
-    /// To a port: an effect, an ask or a cancellation.
-    Port(PortId, Release),
+    /// To a port.
+    Port(PortId, ToPort),
     /// A port is no longer granted: whatever there is of it ends, and nothing for it follows.
     Revoked(PortId),
     /// To somebody who waits.
@@ -104,13 +104,32 @@ pub enum Outgoing {
     Trace(String),
 }
 
-impl From<Answer> for AskerNews {
-    fn from(answer: Answer) -> Self {
-        match answer {
-            Ok(payload) => Self::Answer { reply: ReplyId::NONE, more: false, payload },
-            Err((code, text)) => Self::Refused { code, text },
-        }
-    }
+/// What a port is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToPort {
+    /// An ask without an answer.
+    Effect {
+        /// Its number, to be reported.
+        effect: EffectId,
+        /// What.
+        payload: Vec<u8>,
+    },
+    /// An ask.
+    Ask {
+        /// Which request.
+        request: Ticket,
+        /// What.
+        payload: Vec<u8>,
+        /// Its number, if it is a call.
+        call: Option<CallId>,
+        /// Whether it was asked before, by a host that has stopped since.
+        resumed: bool,
+    },
+    /// A request that is no longer wanted.
+    Cancel {
+        /// Which request.
+        request: Ticket,
+    },
 }
 
 /// What an asker hears.
@@ -134,4 +153,13 @@ pub enum AskerNews {
     },
     /// A message that wanted no answer, or a change of grants, is durable.
     Accepted,
+}
+
+impl From<Answer> for AskerNews {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Ok(payload) => Self::Answer { reply: ReplyId::NONE, more: false, payload },
+            Err((code, text)) => Self::Refused { code, text },
+        }
+    }
 }

@@ -17,7 +17,7 @@ use crate::ledger::{Release, Revoked};
 impl StepLoop {
     /// Changes the grants before anything else that waits: for a machine that is about to begin on another host.
     pub fn regrant_first(&mut self, grants: Vec<Grant>, next_port: PortId) {
-        self.inbox.push_front(Entry::Arrival(Arrival::Grants { grants, next_port, asker: None }, None));
+        self.inbox.push_front(Entry::Arrival(Arrival::Grants { grants, next_port, asker: None }));
     }
 
     pub(super) fn is_granted(&self, port: PortId) -> bool {
@@ -37,7 +37,6 @@ impl StepLoop {
         self.forming.records.push(Record::Grant { grants: grants.clone(), next_port });
         self.forming.must_checkpoint = true;
         for (request, port) in requests {
-            self.asks.close(request);
             self.address(Release::Cancel { request, port });
         }
         if !is_planted(Bug::DroppedSettled) {

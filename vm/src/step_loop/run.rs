@@ -7,7 +7,7 @@ use seed::{Nanos, ReplyId, Seq};
 use thiserror::Error;
 
 use super::admit::{Admitted, Entry, truncate};
-use super::news::{AskerNews, Outgoing};
+use super::news::{AskerNews, Outgoing, ToPort};
 use super::{Fatal, Halt, StepLoop};
 use crate::body::{BodyError, Difference, Divergence};
 use crate::engine::Mode;
@@ -27,8 +27,8 @@ impl StepLoop {
                     return Ok(());
                 }
                 Input::Answer { request, .. } => {
-                    if let Some((ask, _)) = self.asks.open.get(&request) {
-                        self.inbox.push_front(Entry::TooLong(request, *ask, text));
+                    if let Some(request) = self.asks.ticket(request) {
+                        self.inbox.push_front(Entry::TooLong(request, text));
                     }
                     return Ok(());
                 }
@@ -131,18 +131,16 @@ impl StepLoop {
                 _ => self.forming.releases.push(Outgoing::Asker(asker, AskerNews::Accepted)),
             }
         }
-        if let Input::Answer { request, more: false, .. } | Input::Broken { request, .. } = &input {
+        // The answer of an abort goes with the cancellation that follows from it.
+        if let Input::Answer { request, more: false, .. } | Input::Broken { request, .. } = &input
+            && !is_abort
+        {
             self.asks.close(*request);
         }
         if let Some((request, port)) = cancels {
-            self.address(Release::Cancel { request, port });
+            self.forming.releases.push(Outgoing::Port(port, ToPort::Cancel { request }));
         }
         for release in releases {
-            match &release {
-                Release::Ask { request, port, .. } => self.asks.ask(*request, *port),
-                Release::Cancel { request, .. } => self.asks.close(*request),
-                _ => {}
-            }
             self.address(release);
         }
         let (ledger, _) = self.body.ledger();
@@ -167,12 +165,20 @@ impl StepLoop {
         }
     }
 
-    /// Finds out who a release is for.
+    /// Finds out who a release is for, and for a port which ask it is about.
     pub(super) fn address(&mut self, release: Release) {
         let releases = &mut self.forming.releases;
         match release {
-            Release::Effect { port, .. } | Release::Ask { port, .. } | Release::Cancel { port, .. } => {
-                releases.push(Outgoing::Port(port, release));
+            Release::Effect { effect, port, payload } => {
+                releases.push(Outgoing::Port(port, ToPort::Effect { effect, payload }));
+            }
+            Release::Ask { request, port, payload, call } => {
+                let request = self.asks.ask(request, port);
+                releases.push(Outgoing::Port(port, ToPort::Ask { request, payload, call, resumed: false }));
+            }
+            Release::Cancel { request, port } => {
+                let closed = self.asks.close(request);
+                releases.extend(closed.map(|request| Outgoing::Port(port, ToPort::Cancel { request })));
             }
             Release::Answer { reply, more, payload } => {
                 let askers = self.askers.hear(reply, more);

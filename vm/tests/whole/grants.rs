@@ -75,7 +75,7 @@ fn a_request_to_a_port_that_goes_is_broken_once_also_by_another_process() {
             let mut life = Life::start(&disk, root);
             life.settle(0);
             let log = logged(&life, &disk).concat();
-            let broken = format!("{waiting} broken: not granted (port 2 is not granted)");
+            let broken = format!("{} broken: not granted (port 2 is not granted)", waiting.number());
             assert_eq!(log.iter().filter(|word| **word == broken).count(), 1, "{log:?}");
             assert_eq!(life.asks.len(), 0, "nothing is resumed");
             drop(life);

@@ -13,15 +13,14 @@ use seed::message::Output;
 use seed::object::encode_blob;
 use seed::record::{Epoch, Record};
 use seed::tree::PageTree;
-use seed::{Domain, Id, LoadError, Nanos, PortId, ReplyId, RequestId, Seq};
+use seed::{Domain, Id, LoadError, Nanos, PortId, ReplyId, Seq};
 use vm::body::{Body, OnLost, SharedObjects};
 use vm::engine::{Backend, Mode, Settings};
-use vm::ledger::Release;
 use vm::memory::Tracker;
 use vm::prepare::Memo;
 use vm::recover::recover;
 use vm::replay::{ReplayError, replay};
-use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, Room, StepLoop, Turn};
+use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Position, Room, StepLoop, Ticket, ToPort, Turn};
 
 fn settings() -> Settings {
     let clock = Arc::new(AtomicU64::new(0));
@@ -85,7 +84,7 @@ pub(super) struct Life {
     pub(super) revoked: Vec<PortId>,
     pub(super) traces: Vec<String>,
     pub(super) news: Vec<(Asker, AskerNews)>,
-    pub(super) asks: Vec<(RequestId, PortId, Vec<u8>)>,
+    pub(super) asks: Vec<(Ticket, PortId, Vec<u8>)>,
     now: u64,
 }
 
@@ -166,20 +165,19 @@ impl Life {
             Turn::Release(outgoing) => {
                 for one in outgoing {
                     match one {
-                        Outgoing::Port(_, Release::Effect { effect, payload, .. }) => {
+                        Outgoing::Port(_, ToPort::Effect { effect, payload }) => {
                             self.lines.push(String::from_utf8(payload).unwrap());
                             self.machine.delivered(effect, Nanos(self.now));
                         }
-                        Outgoing::Port(_, Release::Ask { request, port, payload, .. }) => {
+                        Outgoing::Port(port, ToPort::Ask { request, payload, .. }) => {
                             self.asks.push((request, port, payload));
                         }
-                        Outgoing::Port(_, Release::Cancel { request, .. }) => {
+                        Outgoing::Port(_, ToPort::Cancel { request }) => {
                             self.asks.retain(|(asked, ..)| *asked != request);
                         }
                         Outgoing::Revoked(port) => self.revoked.push(port),
                         Outgoing::Trace(text) => self.traces.push(text),
                         Outgoing::Asker(asker, news) => self.news.push((asker, news)),
-                        other => panic!("{other:?}"),
                     }
                 }
                 Turn::Worked

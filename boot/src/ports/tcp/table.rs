@@ -5,13 +5,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use seed::RequestId;
 use seed::message::Code;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tracing::{debug, warn};
-use vm::port::Line;
+use vm::port::{Line, Ticket};
 
 use super::payload::{Ask, READ_BYTES_MAX, encode_begun};
 use super::talk::{Order, Standing, Talk, prepare};
@@ -60,18 +59,18 @@ pub(super) struct Connections {
 struct Table {
     entries: HashMap<u64, Entry>,
     /// Which connection was last told, or is to be told of, by a request: what a cancellation can be about.
-    told_by: HashMap<RequestId, u64>,
+    told_by: HashMap<Ticket, u64>,
 }
 
 struct Entry {
     orders: UnboundedSender<Order>,
     standing: Arc<Standing>,
     /// The request that it was last told by, or is to be.
-    request: RequestId,
+    request: Ticket,
 }
 
 impl Table {
-    fn tell(&mut self, connection: u64, request: RequestId) {
+    fn tell(&mut self, connection: u64, request: Ticket) {
         if let Some(entry) = self.entries.get_mut(&connection) {
             let before = std::mem::replace(&mut entry.request, request);
             if self.told_by.get(&before) == Some(&connection) {
@@ -95,7 +94,7 @@ impl Connections {
     /// Begins a connection, and tells the machine. To be called within the runtime.
     pub(super) fn begin(
         self: &Arc<Self>,
-        request: RequestId,
+        request: Ticket,
         stream: TcpStream,
         other: SocketAddr,
         place: OwnedSemaphorePermit,
@@ -119,10 +118,8 @@ impl Connections {
     }
 
     /// Takes what is asked of a connection. True if it is a connection that is asked for.
-    pub(super) fn ask(&self, request: RequestId, payload: &[u8]) -> bool {
+    pub(super) fn ask(&self, request: Ticket, payload: &[u8]) -> bool {
         let mut table = self.table();
-        // The number means something else from now on.
-        table.told_by.remove(&request);
         let (connection, order) = match Ask::decode(payload) {
             Ok(Ask::Begin) => return true,
             Ok(Ask::Read { connection, most }) => {
@@ -171,7 +168,7 @@ impl Connections {
     }
 
     /// The machine no longer wants what it asked for.
-    pub(super) fn cancel(&self, request: RequestId) {
+    pub(super) fn cancel(&self, request: Ticket) {
         let mut table = self.table();
         let Some(connection) = table.told_by.remove(&request) else { return };
         if let Some(entry) = table.entries.get(&connection) {
@@ -182,7 +179,7 @@ impl Connections {
 }
 
 impl Table {
-    fn write(&self, connection: u64, request: Option<RequestId>, bytes: &[u8]) -> Order {
+    fn write(&self, connection: u64, request: Option<Ticket>, bytes: &[u8]) -> Order {
         match self.entries.get(&connection) {
             Some(entry) if !entry.standing.take(bytes.len()) => Order::Overflow { request },
             _ => Order::Write { request, bytes: bytes.to_vec() },

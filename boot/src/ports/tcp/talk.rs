@@ -12,7 +12,6 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use rustix::io::ioctl_fionread;
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown, sockopt};
-use seed::RequestId;
 use seed::message::Code;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -20,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
-use vm::port::Line;
+use vm::port::{Line, Ticket};
 
 use super::table::Way;
 
@@ -43,23 +42,23 @@ const KEEPALIVE_COUNT: u32 = 4;
 /// What a machine orders.
 pub(super) enum Order {
     Read {
-        request: RequestId,
+        request: Ticket,
         most: usize,
     },
     Write {
-        request: Option<RequestId>,
+        request: Option<Ticket>,
         bytes: Vec<u8>,
     },
     /// More than may be waiting was to be written.
     Overflow {
-        request: Option<RequestId>,
+        request: Option<Ticket>,
     },
     Close {
-        request: Option<RequestId>,
+        request: Option<Ticket>,
     },
     /// The machine no longer wants what it asked for by this request, and does not know what came of it.
     Cancel {
-        request: RequestId,
+        request: Ticket,
     },
 }
 
@@ -136,20 +135,20 @@ pub(super) struct Talk {
     way: Way,
     told: Told,
     /// The request that it was told by.
-    request: RequestId,
+    request: Ticket,
     unwritten: BytesMut,
     /// How many bytes were written since the beginning, and who is to be answered at how many.
     written: u64,
-    writers: VecDeque<(u64, RequestId)>,
+    writers: VecDeque<(u64, Ticket)>,
     /// Whether it is to end when all is written, and who is to be answered then.
-    closing: Option<Option<RequestId>>,
+    closing: Option<Option<Ticket>>,
     /// For the next thing that has to happen.
     deadline: Instant,
 }
 
 impl Talk {
     /// A connection that the machine is told of by the answer to `request`.
-    pub(super) fn new(stream: TcpStream, line: Line, standing: Arc<Standing>, way: Way, request: RequestId) -> Self {
+    pub(super) fn new(stream: TcpStream, line: Line, standing: Arc<Standing>, way: Way, request: Ticket) -> Self {
         Self {
             stream,
             line,

@@ -6,9 +6,10 @@ use seed::PortId;
 use seed::image::Grant;
 use seed::record::{Batch, Record};
 use vm::ledger::Release;
-use vm::step_loop::{Asker, AskerNews, Outgoing};
+use vm::step_loop::{Asker, AskerNews, Outgoing, ToPort};
 
 use super::Checker;
+use super::leaving::Leaving;
 use crate::sim::{Failure, ensure};
 
 /// A change that the owner has asked for.
@@ -47,8 +48,8 @@ impl Granting {
     }
 
     /// Something was released to a port.
-    pub(super) fn is_there(&self, port: PortId, release: &Release) -> Result<(), Failure> {
-        ensure(!self.gone.contains(&port), "nothing is released to a port that was revoked", || format!("{release:?}"))
+    pub(super) fn is_there(&self, port: PortId, told: &ToPort) -> Result<(), Failure> {
+        ensure(!self.gone.contains(&port), "nothing is released to a port that was revoked", || format!("{told:?}"))
     }
 }
 
@@ -85,7 +86,7 @@ impl Checker {
         self.coverage.hit_if(dropped > 0, "effect dropped with its grant");
         self.expect(broken.into_iter().map(|(request, port)| Release::Cancel { request, port }).collect());
         let gone = gone.into_iter().filter(|port| !self.books.is_granted(*port));
-        self.expected.extend(gone.map(Outgoing::Revoked));
+        self.expected.extend(gone.map(|port| Leaving::Other(Outgoing::Revoked(port))));
         self.granting.untold = Some((grants.to_vec(), asked.asker));
         Ok(())
     }
@@ -94,7 +95,7 @@ impl Checker {
     pub(super) fn hear_of_grants(&mut self, grants: &[Grant]) -> Result<(), Failure> {
         match self.granting.untold.take() {
             Some((changed, asker)) if changed == grants => {
-                let accepted = asker.map(|asker| Outgoing::Asker(asker, AskerNews::Accepted));
+                let accepted = asker.map(|asker| Leaving::Other(Outgoing::Asker(asker, AskerNews::Accepted)));
                 self.expected.extend(accepted);
                 Ok(())
             }
