@@ -13,6 +13,7 @@
 //! * A change of grants and the input that tells the machine of it are in one batch, which is a checkpoint: the image of the last
 //!   checkpoint has the grants that are in force.
 //! * What a port says of a request is for the ask that it was given, or for none.
+//! * While ports have more to deliver than they may, nothing is run but changes of grants.
 
 mod admit;
 mod askers;
@@ -20,6 +21,7 @@ mod asks;
 mod news;
 mod regrant;
 mod run;
+mod undelivered;
 mod watched;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -38,6 +40,7 @@ use askers::Askers;
 use asks::Asks;
 pub use asks::Ticket;
 pub use news::{Arrival, Asker, AskerNews, Outgoing, Room, ToPort};
+use undelivered::Undelivered;
 pub use watched::{Asked, Changes, Open, Stand, WATCHED_BYTES_MAX, Written};
 
 /// How the loop behaves where nothing is declared in the image.
@@ -55,6 +58,8 @@ pub struct Policy {
     pub captured_bytes_max: u64,
     /// Records since the last checkpoint after which the next commit is one.
     pub checkpoint_records_max: u64,
+    /// Bytes of effects that no port has delivered yet, above which nothing is run until some are.
+    pub undelivered_bytes_max: u64,
     /// How long the log of deliveries may wait for another reason to commit.
     pub settle_delay: Nanos,
     /// The budget hint of `[4]` while inputs are waiting.
@@ -74,6 +79,7 @@ impl Default for Policy {
             batch_records_max: 4096,
             captured_bytes_max: 64 << 20,
             checkpoint_records_max: 50_000,
+            undelivered_bytes_max: 64 << 20,
             settle_delay: Nanos::from_millis(50),
             again_budget_busy: Nanos::from_millis(2),
             again_budget_alone: Nanos::from_millis(50),
@@ -147,6 +153,7 @@ pub struct StepLoop {
     forming: Forming,
     in_flight: Option<InFlight>,
     released: Vec<Outgoing>,
+    undelivered: Undelivered,
     delivered: BTreeSet<EffectId>,
     /// Effects that went with their port's grant; a port that had them in hand may still report them.
     dropped: BTreeSet<EffectId>,
@@ -195,8 +202,9 @@ impl StepLoop {
         }
         let (ledger, objects) = body.ledger();
         let _ = ledger.take_due();
-        let mut asks = Asks::default();
+        let (mut asks, mut undelivered) = (Asks::default(), Undelivered::default());
         for (effect, asked) in ledger.effects(objects)? {
+            undelivered.add(effect, &asked.payload);
             released.push(Outgoing::Port(asked.port, ToPort::Effect { effect, payload: asked.payload }));
         }
         for (request, asked) in ledger.requests(objects)? {
@@ -222,6 +230,7 @@ impl StepLoop {
             forming: Forming::default(),
             in_flight: None,
             released,
+            undelivered,
             delivered: BTreeSet::new(),
             dropped: BTreeSet::new(),
             settle_at: None,
@@ -271,6 +280,7 @@ impl StepLoop {
 
     /// An effect has been delivered.
     pub fn delivered(&mut self, effect: EffectId, now: Nanos) {
+        self.undelivered.remove(effect);
         if self.dropped.remove(&effect) && !is_planted(Bug::DroppedSettled) {
             return;
         }
@@ -356,9 +366,7 @@ impl StepLoop {
                 return Ok(Turn::Stopped);
             }
         }
-        if self.may_run()
-            && let Some(entry) = self.inbox.pop_front()
-        {
+        if let Some(entry) = self.next() {
             self.run(entry)?;
             return Ok(Turn::Worked);
         }
@@ -370,7 +378,9 @@ impl StepLoop {
         let has_news = !self.forming.records.is_empty();
         let owes_checkpoint = ending && self.position.records_since_checkpoint > 0;
         let settles = !self.delivered.is_empty() && (ending || self.settle_at.is_some_and(|at| at <= now));
-        settles || owes_checkpoint || has_news && (ending || !self.may_run() || self.inbox.is_empty())
+        settles
+            || owes_checkpoint
+            || has_news && (ending || !self.may_run() || self.waits_for_ports() || self.inbox.is_empty())
     }
 
     fn may_run(&self) -> bool {
@@ -381,6 +391,25 @@ impl StepLoop {
             && forming.cost < self.policy.batch_cost_max
             && forming.bytes < self.policy.batch_bytes_max
             && forming.records.len() < self.policy.batch_records_max
+    }
+
+    /// Whether too much is on its way to ports.
+    fn waits_for_ports(&self) -> bool {
+        self.undelivered.bytes() > self.policy.undelivered_bytes_max
+    }
+
+    /// What is to be run now.
+    fn next(&mut self) -> Option<Entry> {
+        if !self.may_run() {
+            return None;
+        }
+        if self.waits_for_ports() {
+            // Nothing else helps a machine with a port that never delivers.
+            let is_change = |entry: &Entry| matches!(entry, Entry::Arrival(Arrival::Grants { .. }));
+            let position = self.inbox.iter().position(is_change)?;
+            return self.inbox.remove(position);
+        }
+        self.inbox.pop_front()
     }
 
     /// Closes the forming batch.

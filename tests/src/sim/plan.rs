@@ -150,6 +150,7 @@ fn policy(random: &mut Random) -> Policy {
         batch_records_max: random.pick(&[1, 3, 10, 1000]),
         captured_bytes_max: random.pick(&[0, 16 << 10, 100 << 10, 1 << 20]),
         checkpoint_records_max: random.pick(&[3, 20, 100, 10_000]),
+        undelivered_bytes_max: random.pick(&[0, 1000, 64 << 20, 64 << 20]),
         settle_delay: Nanos(random.pick(&[0, 1_000_000, 50_000_000])),
         again_budget_busy: Nanos(2_000_000),
         again_budget_alone: Nanos(50_000_000),

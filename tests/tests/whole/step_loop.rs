@@ -17,6 +17,9 @@ use vm::step_loop::{Arrival, Asker, AskerNews, Outgoing, Policy, Room, Ticket, T
 
 use persist::store::model::ModelDisk;
 
+/// Less than one effect of the operation `e` with its largest argument has.
+const UNDELIVERED_BYTES_MAX: u64 = 1000;
+
 struct Machine {
     disk: ModelDisk,
     root: seed::Id,
@@ -125,7 +128,7 @@ impl Machine {
 
 fn start(disk: &ModelDisk, settings: &Settings, root: seed::Id, new_epoch: bool) -> Host {
     let Ok(found) = Found::open(disk) else { panic!("the disk cannot be read") };
-    let policy = Policy { settle_delay: Nanos(0), ..Policy::default() };
+    let policy = Policy { settle_delay: Nanos(0), undelivered_bytes_max: UNDELIVERED_BYTES_MAX, ..Policy::default() };
     match found.start(disk, settings, policy, root, new_epoch, &|_| Ok(())) {
         Ok((host, _)) => host,
         Err(trouble) => panic!("{trouble:?}"),
@@ -324,5 +327,44 @@ fn the_image_that_an_epoch_starts_from_is_in_the_store() {
         let image = objects.load(Domain::Object, &branch.epoch.image).unwrap();
         let image = seed::image::Image::decode(&image).unwrap();
         assert!(load_blob(&objects, &image.code).is_ok());
+    });
+}
+
+/// What a machine told its ports faster than they delivered stayed in the host's memory: up to 65,536 effects of 16 MiB. It waits for them now, and while it
+/// does, grants can be changed.
+#[test]
+fn a_machine_waits_for_ports_that_have_much_to_deliver() {
+    on_a_guest_thread(|| {
+        let mut machine = Machine::boot(limits(8));
+        let effect_in = |out: &[Outgoing]| {
+            let effects = out.iter().filter_map(|one| match one {
+                Outgoing::Port(PortId(1), ToPort::Effect { effect, .. }) => Some(*effect),
+                _ => None,
+            });
+            let effects: Vec<_> = effects.collect();
+            assert_eq!(effects.len(), 1, "{out:?}");
+            effects[0]
+        };
+        let first = machine.send(b"e\x7fr\x00", b"");
+        let second = machine.send(b"r\x00", b"");
+        let out = machine.settle();
+        assert!(answered(&out, first) && !answered(&out, second));
+        machine.host.machine.delivered(effect_in(&out), Nanos(1));
+        assert!(answered(&machine.settle(), second));
+        // So also in another process, which delivers again.
+        machine.send(b"e\x7fr\x00", b"");
+        machine.settle();
+        machine.restart(false);
+        let third = machine.send(b"r\x00", b"");
+        let out = machine.settle();
+        assert!(!answered(&out, third));
+        machine.host.machine.delivered(effect_in(&out), Nanos(1));
+        assert!(answered(&machine.settle(), third));
+        // A port that never delivers can be revoked.
+        machine.send(b"e\x7fr\x00", b"");
+        let fourth = machine.send(b"r\x00", b"");
+        assert!(!answered(&machine.settle(), fourth));
+        machine.regrant(&[(0, "owner"), (2, "clock"), (3, "random")]);
+        assert!(answered(&machine.settle(), fourth));
     });
 }

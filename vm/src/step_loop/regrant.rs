@@ -39,6 +39,7 @@ impl StepLoop {
         for (request, port) in requests {
             self.address(Release::Cancel { request, port });
         }
+        effects.iter().for_each(|effect| self.undelivered.remove(*effect));
         if !is_planted(Bug::DroppedSettled) {
             for effect in effects {
                 if !self.delivered.remove(&effect) {

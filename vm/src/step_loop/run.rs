@@ -170,6 +170,7 @@ impl StepLoop {
         let releases = &mut self.forming.releases;
         match release {
             Release::Effect { effect, port, payload } => {
+                self.undelivered.add(effect, &payload);
                 releases.push(Outgoing::Port(port, ToPort::Effect { effect, payload }));
             }
             Release::Ask { request, port, payload, call } => {
