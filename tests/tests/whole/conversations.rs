@@ -316,6 +316,43 @@ fn a_console_request_is_answered_by_a_typed_line_and_asked_again_after_a_kill() 
     let _ = verify(&machine);
 }
 
+/// Reads a line of the console when it is told to, changes its mind, and tells what it has got.
+const FICKLE: &str = r#"
+(def start nil)
+(def (main self input)
+  (case input
+    ["message" 0 _ reply "read"] [self (weld [(asks-line 1 "")] (replies reply ""))]
+    ["message" 0 _ reply "cancel"] [self (weld [(cancels 1)] (replies reply ""))]
+    ["message" 0 _ reply "again"] [self (weld [(cancels 1) (asks-line 1 "")] (replies reply ""))]
+    ["answer" 1 _ line] [self [(prints ["read " line])]]
+    _ [self []]))
+"#;
+
+/// A line went to whoever had asked first, cancelled or not: with each request that a machine had cancelled, one was lost.
+#[test]
+fn a_typed_line_is_for_a_request_that_is_not_cancelled() {
+    let place = place();
+    let (machine, program) = (place.path().join("fickle"), place.path().join("fickle.abide"));
+    fs::write(&program, FICKLE).unwrap();
+    boot(&machine, &program, &[]);
+    let mut command = abide(["start".as_ref(), machine.as_os_str()]);
+    command.stdin(Stdio::piped());
+    let mut life = Life::of(command);
+    let mut talk = life.talk(&machine);
+    ["read", "again", "again"].iter().for_each(|order| assert_eq!(talk.ask(order), ""));
+    life.type_line("Ada");
+    assert_eq!(life.line().as_deref(), Some("read Ada"));
+    // Typed when nobody wants it any more, it is for the next.
+    ["read", "cancel"].iter().for_each(|order| assert_eq!(talk.ask(order), ""));
+    life.type_line("Blaise");
+    assert_eq!(talk.ask("read"), "");
+    assert_eq!(life.line().as_deref(), Some("read Blaise"));
+    drop(talk);
+    let (ran, lines) = life.stop();
+    let _ = ran.ok();
+    assert!(lines.is_empty(), "{lines:?}");
+}
+
 #[test]
 fn a_console_that_ends_breaks_the_request() {
     let place = place();
