@@ -23,6 +23,8 @@ pub mod twin;
 
 use std::fmt;
 
+pub(crate) use vm::causes::chain;
+
 /// What a life did wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -48,15 +50,4 @@ impl fmt::Display for Failure {
 /// Fails with `promise` unless `holds`.
 pub(crate) fn ensure(holds: bool, promise: &'static str, detail: impl FnOnce() -> String) -> Result<(), Failure> {
     if holds { Ok(()) } else { Err(Failure::new(promise, detail())) }
-}
-
-/// The whole chain of an error, for a failure's detail.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

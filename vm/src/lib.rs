@@ -23,4 +23,5 @@ pub mod remake;
 pub mod replay;
 pub mod step_loop;
 
+pub mod causes;
 pub mod port;

@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, UserfaultfdFlags};
 
+use crate::causes::chain;
 use crate::memory::kernel::*;
 use crate::memory::{FaultedWrite, GuestMemory, MemoryBank, MemoryError, NewMemory, StopMemory};
 
@@ -469,18 +470,6 @@ unsafe impl wasmtime::MemoryCreator for MemoryBank {
             .map(|memory| Box::new(LinearMemory(memory)) as Box<dyn wasmtime::LinearMemory>)
             .map_err(|error| chain(&error))
     }
-}
-
-/// An error and its causes in one line, for interfaces that only take text.
-fn chain(error: &MemoryError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// What page faults of a running guest mean that are no traps. What is called here is called in a signal handler.

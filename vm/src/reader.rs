@@ -17,6 +17,7 @@ use seed::page::{Page, PageBytes};
 use seed::{Id, LoadError, Nanos, PageIndex, PortId};
 
 use crate::body::{BodyError, EAGER_PAGES_MAX, OnLost, Program, Registers, StandingPages};
+use crate::causes::chain;
 use crate::engine::{Engine, Mode};
 use crate::guest::{Abort, Fault, Guest, HostFault, Misfit, RestoreError};
 use crate::query::{Answer, read_answer};
@@ -358,15 +359,4 @@ fn ending_with(released: &Released, engine: &Engine) -> Engine {
     let (released, meter) = (released.clone(), Arc::clone(&engine.meter));
     let meter = move || if released.is_over() { Nanos(u64::MAX) } else { meter() };
     engine.with_meter(Arc::new(meter))
-}
-
-/// An error and its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

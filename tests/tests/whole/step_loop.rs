@@ -212,12 +212,17 @@ fn an_answer_that_crosses_a_cancellation_is_not_one_to_what_follows_it() {
         machine.answer_to(first, true, b"");
         machine.answer_to(first, false, b"");
         machine.host.machine.arrive(Arrival::Broken { request: first, code: Code::FAILED, text: String::new() });
-        machine.settle();
-        assert!(matches!(machine.inputs(before)[..], [(Input::Message { .. }, false)]));
-        machine.answer_to(second, false, b"");
-        machine.settle();
-        assert!(matches!(machine.inputs(before)[..], [_, (Input::Answer { .. }, false)]));
+        hears_only_of(&mut machine, second, before);
     });
+}
+
+/// Of a message and the request that it led to: nothing was heard of it yet, and its answer is.
+fn hears_only_of(machine: &mut Machine, request: Ticket, before: usize) {
+    machine.settle();
+    assert!(matches!(machine.inputs(before)[..], [(Input::Message { .. }, false)]));
+    machine.answer_to(request, false, b"");
+    machine.settle();
+    assert!(matches!(machine.inputs(before)[..], [_, (Input::Answer { .. }, false)]));
 }
 
 /// So also where the cancellation is the host's: the port was revoked, and the machine asks another under the same number.
@@ -236,11 +241,7 @@ fn a_port_that_is_revoked_does_not_answer_for_the_next_one() {
         let second = machine.asked[&1];
         assert!(matches!(&out[..], [Outgoing::Port(PortId(4), ToPort::Ask { request, .. }), ..] if *request == second));
         machine.answer_to(first, false, b"");
-        machine.settle();
-        assert!(matches!(machine.inputs(before)[..], [(Input::Message { .. }, false)]));
-        machine.answer_to(second, false, b"");
-        machine.settle();
-        assert!(matches!(machine.inputs(before)[..], [_, (Input::Answer { .. }, false)]));
+        hears_only_of(&mut machine, second, before);
     });
 }
 

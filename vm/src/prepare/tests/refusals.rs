@@ -1,24 +1,12 @@
 //! What cannot be a machine is refused in words that name it and say where it is.
 
-use std::error::Error;
-
-use crate::prepare::{Refusal, prepare};
-
-/// The refusal and its causes, as a renderer would show them.
-fn told(refusal: &Refusal) -> String {
-    let mut told = refusal.to_string();
-    let mut cause = refusal.source();
-    while let Some(error) = cause {
-        told = format!("{told}: {error}");
-        cause = error.source();
-    }
-    told
-}
+use crate::causes::chain;
+use crate::prepare::prepare;
 
 /// Text, or `None` for what is accepted.
 fn check(wasm: &[u8], expected: &str) {
     let refusal = prepare(wasm).expect_err(expected);
-    let told = told(&refusal);
+    let told = chain(&refusal);
     assert!(told.contains(expected), "expected: {expected}\n   found: {told}");
 }
 
