@@ -12,13 +12,14 @@
 //! machine leaves in the order of its log. Answers to queries are no part of it.
 
 mod grants;
+mod handle;
 mod queries;
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -32,18 +33,17 @@ use seed::{Nanos, PortId, Seq};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 use vm::body::{BodyError, OnLost};
 use vm::engine::{ENGINE, Engine, Settings};
 use vm::port::{Line, News, Port};
 use vm::prepare::PREPARATION_VERSION;
-use vm::query::Answer;
 use vm::recover::{Recovered, recover};
-use vm::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, Room, StepLoop, ToPort, Turn};
+use vm::step_loop::{Arrival, Asker, AskerNews, Fatal, Halt, Outgoing, Policy, StepLoop, ToPort, Turn};
 
 pub use self::grants::{Change, RegrantError, Regranted, number};
 use self::grants::{Granting, Told};
+pub use self::handle::{Asking, Handle, Message};
 pub use self::queries::QUERY_CPU;
 use self::queries::Queries;
 use crate::clocks::{MachineClock, random};
@@ -160,97 +160,6 @@ pub struct Starting {
     started: Receiver<Result<(), RunError>>,
 }
 
-/// A way to talk to a machine in motion, from any thread.
-#[derive(Clone)]
-pub struct Handle {
-    events: Sender<Event>,
-    askers: Arc<AtomicU64>,
-    queries: Queries,
-}
-
-impl Handle {
-    /// Sends a message to the owner's port; news of it come through `news`. Nothing is sent if `key` was sent before: then the
-    /// recorded outcome comes.
-    pub fn send(&self, payload: Vec<u8>, key: Vec<u8>, news: UnboundedSender<AskerNews>) -> Asking {
-        self.bring(PortId::OWNER, Message { payload, key, ..Message::default() }, news)
-    }
-
-    /// Brings a message to one of the machine's ports.
-    pub fn bring(&self, port: PortId, message: Message, news: UnboundedSender<AskerNews>) -> Asking {
-        let asker = Asker(self.askers.fetch_add(1, Ordering::Relaxed));
-        let Message { from, payload, key, room } = message;
-        let message = Arrival::Message { port, from, payload, asker: Some(asker), key, room };
-        // A machine that has ended drops the sender of the news, which tells the asker.
-        let _ = self.events.send(Event::Ask(asker, message, news));
-        Asking { handle: self.clone(), asker: Some(asker) }
-    }
-
-    /// Brings a message that wants no answer to one of the machine's ports.
-    pub fn tell(&self, port: PortId, message: Message) {
-        let Message { from, payload, key, room } = message;
-        let _ = self.events.send(Event::Tell(Arrival::Message { port, from, payload, asker: None, key, room }));
-    }
-
-    /// Asks the machine something by one of its ports, without changing it: what is answered is as of all that was let out before. Nothing comes back if the
-    /// machine ends before.
-    pub fn query(&self, port: PortId, payload: Vec<u8>) -> oneshot::Receiver<Answer> {
-        self.queries.ask(port, payload)
-    }
-
-    /// The same on this thread, if it takes but a moment; if nothing comes of it, nothing has happened.
-    pub fn query_at_once(&self, port: PortId, payload: &[u8]) -> Option<Answer> {
-        self.queries.ask_at_once(port, payload)
-    }
-
-    /// Changes the machine's grants. What comes back is durable; nothing does if the machine ends before.
-    pub fn regrant(&self, change: Change) -> oneshot::Receiver<Result<Regranted, RegrantError>> {
-        let asker = Asker(self.askers.fetch_add(1, Ordering::Relaxed));
-        let (tell, told) = oneshot::channel();
-        let _ = self.events.send(Event::Regrant(asker, change, tell));
-        told
-    }
-
-    /// Stops the machine cleanly.
-    pub fn stop(&self) {
-        let _ = self.events.send(Event::Stop);
-    }
-}
-
-/// A message as it comes to a port.
-#[derive(Default)]
-pub struct Message {
-    /// Who it is from; empty for the owner.
-    pub from: Vec<u8>,
-    /// What it says.
-    pub payload: Vec<u8>,
-    /// Its sender's key for it, or empty: the same key again gets the recorded outcome.
-    pub key: Vec<u8>,
-    /// What it takes of its sender's room until it is run.
-    pub room: Room,
-}
-
-/// Somebody who waits for news of a message. Dropped before the last of them, the machine is told that they have gone.
-#[must_use = "dropped, the machine is told that nobody waits"]
-pub struct Asking {
-    handle: Handle,
-    asker: Option<Asker>,
-}
-
-impl Asking {
-    /// The last news have come.
-    pub fn is_settled(&mut self) {
-        self.asker = None;
-    }
-}
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        if let Some(asker) = self.asker {
-            let _ = self.handle.events.send(Event::AskerGone(asker));
-        }
-    }
-}
-
 impl Running {
     /// Recovers a machine and sets it in motion. Everything that was open is resumed.
     ///
@@ -274,7 +183,7 @@ impl Running {
         };
         let lost = exit_on_lost_page(machine.folder().path());
         let queries = Queries::new(events.clone(), lost, &limits);
-        let handle = Handle { events, askers: Arc::default(), queries };
+        let handle = Handle::new(events, queries);
         let (ready, started) = channel();
         let guest = {
             let (runtime, own) = (runtime.clone(), handle.clone());
